@@ -1,0 +1,53 @@
+"""Write the table of all two-class mixtures and what they are in each division set.
+
+Reads   <DATASET>/esc10_rename (classes and numbers) and the division texts.
+Writes  <DATASET>/esc10_mixes.csv: filename, A_class, A_num, B_class, B_num, set1 ... set10; 72,000
+        rows. 1 is training (46,080 a set), 2 validation (720), 3 test (720), -1 not used (24,480).
+Takes   a second or two.
+"""
+
+import crs_lib
+import tmr
+from crs_lib import InputError
+from esc10_data import DIVISION_CODES, NOT_USED, class_numbers, mixture_table, read_division
+
+# ---- constants: edit here, or override, e.g.  python 0_2mix_csv.py --dataset elsewhere
+DATASET = "dataset"  # root of all prepared data
+DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
+crs_lib.constants_from_command_line(globals())
+
+
+def read_sets(numbers: list[int]) -> list[dict[str, list[int]]]:
+    """The divisions of all sets; texts that name a clip that is not there are refused."""
+    texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
+    crs_lib.need(texts, "0_txt_div.py", DATASET=DATASET)
+    sets = [read_division(texts, number) for number in range(1, crs_lib.NB_SETS + 1)]
+    unknown = {n for division in sets for members in division.values() for n in members}
+    unknown -= set(numbers)
+    if unknown:
+        wrong = ", ".join(map(str, sorted(unknown)))
+        raise InputError(f"{texts}: no clip has the number {wrong}")
+    return sets
+
+
+def main() -> None:
+    timer = tmr.start()
+    renamed = crs_lib.rename_dir(DATASET)
+    crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
+    classes, numbers = class_numbers(renamed)
+    table = mixture_table(classes, numbers, read_sets(numbers))
+    path = crs_lib.mixes_csv(DATASET)
+    texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
+    with (
+        crs_lib.stamped(DATASET, path.name, {}, inputs=[renamed.name, texts.name]),
+        crs_lib.replaced_file(path) as part,
+    ):
+        table.to_csv(part, index=False)
+    counts = table["set1"].value_counts()
+    sizes = " / ".join(str(counts.get(code, 0)) for code in (*DIVISION_CODES.values(), NOT_USED))
+    print(f"{len(table)} mixtures in {path}; set 1: {sizes} train / val / test / not used")
+    print(f"done in {tmr.elapsed(timer)}")
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

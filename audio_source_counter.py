@@ -1,0 +1,140 @@
+"""Train and test the Audio Source Counter: does a clip hold one sound class or two?
+
+Four stages: choose files and labels; oversample the singles and undersample the mixtures; load
+with `uploader`; train and test (with TEST_UNSELECTED also on the training mixtures never drawn).
+
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
+Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
+        curves.png, confusion.png, attention.png, last.pt;
+        models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
+How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
+        and 40 + 720 to test.
+Takes   about 13 minutes on 2 CPU cores.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+import crs_lib
+import esc10_data
+import metrics
+import report
+import tmr
+import training
+
+# ---- constants: edit here, or override, e.g.  python audio_source_counter.py --set 3 --epochs 50
+DATASET = "dataset"  # root of all prepared data
+DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
+RESULTS = "results"  # run folders
+MODELS = "models"  # finished weights
+SET = 1  # division set, 1 to 10
+SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
+N_FFT = 256  # STFT window in samples
+OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
+MODEL = "asc"  # the network: asc or isocc
+REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
+EPOCHS = 10  # passes over the selected clips, at most
+PATIENCE = 10  # epochs without a better validation before training stops
+BATCH = 32  # clips
+LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
+SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
+DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
+THREADS = 0  # CPU threads; 0 leaves torch's choice
+RESUME = False  # go on with the newest unfinished run of the same constants
+TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
+CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.NETWORKS))
+
+SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
+
+
+def drawn_in(epoch: int, data: training.SetData) -> tuple[np.ndarray, np.random.Generator]:
+    """Which training mixtures (indices) an epoch gets, as many as singles; and the generator."""
+    rng = np.random.default_rng([SEED, epoch if REDRAW else 0])
+    nb_mixtures, nb_singles = len(data.mixtures["train"]), len(data.singles["train"])
+    return esc10_data.undersample(nb_mixtures, nb_singles, rng), rng
+
+
+def draw(epoch: int, data: training.SetData) -> np.ndarray:
+    """Rows of an epoch: every single with its copies, and as many mixtures of random copies."""
+    drawn, rng = drawn_in(epoch, data)
+    mixtures = esc10_data.pick_copies(data.mixtures["train"][drawn], OVERSAMPLE, rng)
+    return np.concatenate([data.singles["train"], mixtures])
+
+
+def predictions(logits: torch.Tensor, rows: np.ndarray, data: training.SetData) -> pd.DataFrame:
+    """The table of predictions: the count, and the scores of one and of two."""
+    scores = torch.softmax(logits, dim=1).numpy()
+    table = training.recordings_of(data.stems, rows)
+    return table.assign(
+        count=scores.argmax(axis=1) + 1, score_one=scores[:, 0], score_two=scores[:, 1]
+    )
+
+
+def picture_attention(run, network, stems, rows: np.ndarray, data: training.SetData) -> None:
+    """Draw the attention over the first two singles and two mixtures of `rows`."""
+    is_mixture = rows[:, 1] != training.NO_STEM
+    few = np.concatenate([rows[~is_mixture][:2], rows[is_mixture][:2]])
+    spectrograms = training.features(training.waveforms_of(stems, few), N_FFT)
+    with torch.no_grad():
+        logits, attentions = network(spectrograms, with_attention=True)
+    counts = logits.argmax(dim=1) + 1
+    clips = training.recordings_of(data.stems, few)["clip"]
+    titles = [f"{clip}: {count}" for clip, count in zip(clips, counts.tolist(), strict=True)]
+    report.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
+
+
+def main() -> None:
+    timer = tmr.start()
+    device = training.choose_device(DEVICE, THREADS)
+
+    # 1. Files and labels: a row of two stems is a mixture, a row of one a single clip.
+    data = training.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
+    validation_rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
+    test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+
+    # 2. Over- and undersampling: `draw` gives each epoch as many mixtures as singles.
+    nb_singles, nb_mixtures = len(data.singles["train"]), len(data.mixtures["train"])
+    print(f"set {SET}: {nb_singles} training singles, as many mixtures of {nb_mixtures} an epoch")
+
+    # 3. Load.
+    stems = training.load(data.stems, SAMPLE_RATE, device)
+
+    # 4. Train, pick the epoch by validation, test once.
+    training.seed_everything(SEED)
+    network = training.build(MODEL, 2, SAMPLE_RATE, N_FFT, device)
+    run = training.start_run(training.COUNTER, MODEL, CONSTANTS)
+    history, best = training.fit(
+        run,
+        network,
+        stems,
+        draw=lambda epoch: draw(epoch, data),
+        targets=lambda rows: torch.as_tensor(rows[:, 1] != training.NO_STEM, device=device).long(),
+        loss=nn.CrossEntropyLoss(),
+        validate=lambda logits: metrics.unweighted(
+            metrics.counter_figures, predictions(logits, validation_rows, data)
+        ),
+        validation_rows=validation_rows,
+        select_by=SELECT_BY,
+    )
+    table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    more = {}
+    if TEST_UNSELECTED:
+        drawn = [drawn_in(row["epoch"], data)[0] for row in history]
+        never = np.delete(data.mixtures["train"], np.concatenate(drawn), axis=0)
+        counts = training.logits_of(network, stems, never, N_FFT).argmax(dim=1)
+        more["unselected"] = {"mixtures": len(never), "accuracy": counts.double().mean().item()}
+    training.finish(
+        run, network, data.classes, metrics.counter_figures, table, history, best, **more
+    )
+    report.plot_curves(run, history, best["epoch"], SELECT_BY)
+    truth = pd.Series(np.where(test_rows[:, 1] == training.NO_STEM, 1, 2))
+    report.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
+    if MODEL == "asc":
+        picture_attention(run, network, stems, test_rows, data)
+    print(f"done in {tmr.elapsed(timer)}")
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

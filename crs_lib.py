@@ -1,0 +1,390 @@
+"""Paths of every step, replacing folders whole, stamps, and constants from the command line.
+
+Only the standard library is imported, so that every script starts fast and can say what is wrong.
+"""
+
+import argparse
+import ast
+import csv
+import json
+import os
+import shutil
+import sys
+import tokenize
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+NB_SETS = 10
+PARTS = ("train", "val", "test")
+
+
+class InputError(Exception):
+    """Something a user can mend: its text is one line that says what is wrong and what to do."""
+
+
+class Between(NamedTuple):
+    """The good values of a number that need not be whole: low <= value <= high."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: object) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+# The good values of the constants that several scripts share.
+GOOD_VALUES = {
+    "SAMPLE_RATE": range(2000, 48_001),
+    "N_FFT": range(152, 8193, 4),
+    "OVERSAMPLE": range(1, 1001),
+    "MAX_SHIFT": Between(0, 12),
+    "WRITE": ("all", "set", "test", "none"),
+    "SET": range(1, NB_SETS + 1),
+    "SETS": range(1, NB_SETS + 1),
+    "TRAIN_ON": ("mixtures", "both"),
+    "EPOCHS": range(1, 100_001),
+    "PATIENCE": range(1, 100_001),
+    "BATCH": range(2, 4097),
+    "LEARNING_RATE": Between(1e-8, 10),
+    "SEED": range(0, 2**31),
+    "N_JOBS": range(1, 257),
+    "THREADS": range(0, 257),
+}
+
+
+# ---------------------------------------------------------------------------------------- paths
+
+
+def rate_tag(sample_rate: int) -> str:
+    """The sample rate in kHz as folder names have it: 4000 -> `4k`, 22050 -> `22.05k`."""
+    return f"{sample_rate / 1000:g}k"
+
+
+def explicit_esc50_dir(dataset: str, flag: str) -> str:
+    """The ESC-50 folder that the flag or else the environment names; empty if neither does.
+
+    The environment's is somebody's real one: a synthetic root passes over it.
+    """
+    return flag or ("" if is_synthetic(dataset) else os.environ.get("ESC50_DIR", ""))
+
+
+def esc50_dir(dataset: str, flag: str) -> Path:
+    """The ESC-50 folder: the flag's, else the environment's ESC50_DIR, else below `dataset`."""
+    return Path(explicit_esc50_dir(dataset, flag) or Path(dataset, "ESC-50"))
+
+
+def esc10_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of an ESC-50 folder's table that belong to ESC-10.
+
+    Raises InputError, saying what is not whole, unless the folder holds meta/esc50.csv and every
+    ESC-10 clip: 400 or more, or as many as its table has where the folder is synthetic.
+    """
+    table = folder / "meta" / "esc50.csv"
+    if not table.is_file():
+        raise InputError(f"{folder} is not a whole ESC-50 folder: {table} is missing")
+    with open(table, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    lacking = {"filename", "category", "esc10"} - set(rows[0] if rows else ())
+    if lacking:
+        raise InputError(f"{table} has no column {', '.join(sorted(lacking))}")
+    # A spreadsheet saves True as TRUE.
+    rows = [row for row in rows if str(row["esc10"]).strip().lower() in ("true", "1")]
+    least = 1 if is_synthetic(folder) else 400
+    if len(rows) < least:
+        raise InputError(f"{table} has {len(rows)} ESC-10 rows, not {least} or more")
+    gone = [row["filename"] for row in rows if not (folder / "audio" / row["filename"]).is_file()]
+    if gone:
+        raise InputError(
+            f"{folder} is not a whole ESC-50 folder: audio/ lacks {len(gone)} of {len(rows)} "
+            f"ESC-10 clips ({', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''})"
+        )
+    return rows
+
+
+def esc10_dir(dataset: str) -> Path:
+    """Folder of the ESC-10 recordings under their own names."""
+    return Path(dataset, "esc10")
+
+
+def rename_dir(dataset: str) -> Path:
+    """Folder of the recordings under class-and-number names."""
+    return Path(dataset, "esc10_rename")
+
+
+def rate_dir(dataset: str, sample_rate: int) -> Path:
+    """Folder of the renamed clips at `sample_rate` (Hz)."""
+    return Path(dataset, f"esc10_rename_{rate_tag(sample_rate)}")
+
+
+def oversample_dir(dataset: str, sample_rate: int, oversample: int) -> Path:
+    """Folder of the clips at `sample_rate` (Hz) and their copies, `oversample` files a clip."""
+    return Path(dataset, f"{rate_dir(dataset, sample_rate).name}_p{oversample}")
+
+
+def mix_dir(dataset: str, sample_rate: int) -> Path:
+    """Folder of the two-class mixtures at `sample_rate` (Hz)."""
+    return Path(dataset, f"esc10_2mix_vol_norm_{rate_tag(sample_rate)}")
+
+
+def mixes_csv(dataset: str) -> Path:
+    """The table of all mixtures and their division."""
+    return Path(dataset, "esc10_mixes.csv")
+
+
+def division_dir(dataset: str, flag: str) -> Path:
+    """Folder of the division texts: the flag's, else the committed one for the root `dataset`."""
+    if flag:
+        return Path(flag)
+    name = Path("esc10_811div_txts")
+    return name if Path(dataset) == Path("dataset") else Path(dataset, name)
+
+
+def division_txt(folder: Path, set_number: int, part: str) -> Path:
+    """The text that lists the numbers of one part (`train`, `val`, `test`) of a set."""
+    return folder / f"set{set_number}" / f"set{set_number}_{part}.txt"
+
+
+def run_name(script: str, model: str, set_number: int, sample_rate: int) -> str:
+    """What run folders and weights are called: script, model, set and rate."""
+    return f"{script}_{model}_set{set_number}_{rate_tag(sample_rate)}"
+
+
+def weights_path(models: str, name: str) -> Path:
+    """The weights of a finished training, by its run name."""
+    return Path(models, f"{name}.pt")
+
+
+def is_synthetic(root: str | Path) -> bool:
+    """Whether a root, or an ESC-50 folder, was made from the synthetic set."""
+    return Path(root, "SYNTHETIC").exists()
+
+
+# ------------------------------------------------------------------- making and replacing folders
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Write a folder whole or not at all: yields `<folder>.part`, renamed when the block ends.
+
+    A block that fails leaves the earlier folder as it was.
+    Raises InputError where `folder` is a link: what it points to is not this project's to replace.
+    """
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a symbolic link, which is never replaced: remove it first")
+    part = folder.with_name(folder.name + ".part")
+    old = folder.with_name(folder.name + ".old.part")
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all: yields `<path>.part`, renamed when the block ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    with replaced_file(path) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# --------------------------------------------------------------------------------------- stamps
+
+
+def stamp_path(dataset: str, output: str) -> Path:
+    """The stamp of the step that made `output` (a name below the root)."""
+    return Path(dataset, f"{output}.json")
+
+
+def read_stamp(dataset: str, output: str) -> dict | None:
+    """The stamp of an output, or None where there is none (or none that can be read)."""
+    try:
+        return json.loads(stamp_path(dataset, output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def stamped(dataset: str, output: str, constants: dict, inputs: list[str]) -> Iterator[None]:
+    """Take the output's stamp away while it is made; afterwards write the new one.
+
+    constants: those of the step that shape its output. inputs: names of the outputs it reads.
+    """
+    stamp_path(dataset, output).unlink(missing_ok=True)
+    yield
+    stamps = {name: read_stamp(dataset, name) for name in inputs}
+    write_json(stamp_path(dataset, output), {"constants": constants, "input": stamps})
+
+
+def is_up_to_date(dataset: str, output: Path, constants: dict) -> bool:
+    """Whether an output is there, made with these constants from the inputs as they are now.
+
+    constants: all constants the step would run with; those that its stamp names are compared.
+    """
+    stamp = read_stamp(dataset, output.name)
+    if stamp is None or not output.exists():
+        return False
+    made_with = stamp["constants"]
+    return made_with == {name: constants.get(name) for name in made_with} and all(
+        read_stamp(dataset, name) == then for name, then in stamp["input"].items()
+    )
+
+
+# ---------------------------------------------------------------- constants from the command line
+
+
+def read_constants(script: str | Path) -> dict[str, tuple[object, str]]:
+    """The constants at the top of a script: name -> (value, comment).
+
+    Read from the source without running it: every upper-case name that is given a plain value
+    above the call of `constants_from_command_line`.
+    """
+    with open(script, "rb") as file:
+        comments = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.tokenize(file.readline)
+            if token.type == tokenize.COMMENT
+        }
+    found = {}
+    for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
+        if "constants_from_command_line" in ast.dump(node):
+            return found
+        if isinstance(node, ast.Assign) and node.targets[0].id.isupper():
+            comment = comments.get(node.end_lineno, "")
+            found[node.targets[0].id] = (ast.literal_eval(node.value), comment)
+    raise ValueError(f"{script} never calls constants_from_command_line")
+
+
+def flag_of(name: str) -> str:
+    """The flag of a constant: SAMPLE_RATE -> --sample-rate."""
+    return "--" + name.lower().replace("_", "-")
+
+
+def constants_from_command_line(names: dict, positional: str = "", **good: Container) -> dict:
+    """Turn the constants above the call into flags, and set those that the user gave.
+
+    names: the script's `globals()`; the flags' types come from the values there, their help from
+        the comments.
+    positional: the constant that takes what stands on the command line without a flag.
+    good: the good values of constants that GOOD_VALUES does not have.
+    Returns name -> value. Exits with status 2, printing the good ones, on an unknown flag or a bad
+    value. Where the script is imported, not run, the command line is left alone.
+    """
+    script = names["__file__"]
+    known = read_constants(script)
+    if names["__name__"] != "__main__":
+        return {name: value for name, (value, _) in known.items()}
+    good = {**GOOD_VALUES, **good}
+    parser = argparse.ArgumentParser(
+        prog=f"python {Path(script).name}",
+        description=names["__doc__"].replace("%", "%%"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, (value, comment) in known.items():
+        options = {"help": comment.replace("%", "%%")}
+        if name == positional:
+            parser.add_argument(name.lower(), nargs="+", metavar=name, **options)
+            continue
+        options |= {"default": value, "dest": name.lower()}
+        options["help"] += f" (default: {value if value != '' else 'empty'})".replace("%", "%%")
+        if isinstance(value, bool):
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            sample = value[0] if isinstance(value, list) else value
+            options |= {"type": type(sample), "metavar": type(sample).__name__.upper()}
+            if isinstance(value, list):
+                options["nargs"] = "+"
+        parser.add_argument(flag_of(name), **options)
+    given, unknown = parser.parse_known_args()
+    if unknown:
+        flags = " ".join(flag_of(name) for name in known if name != positional)
+        parser.error(f"unknown: {' '.join(unknown)}; the flags are {flags}")
+    for name in known:
+        value = getattr(given, name.lower())
+        for item in value if isinstance(value, list) else [value]:
+            if name in good and item not in good[name]:
+                parser.error(f"{flag_of(name)} {item}: good values are {_as_text(good[name])}")
+        names[name] = value
+    return {name: names[name] for name in known}
+
+
+def _as_text(good: Container) -> str:
+    """Good values in words."""
+    if isinstance(good, range):
+        steps = f" in steps of {good.step}" if good.step > 1 else ""
+        return f"{good[0]} to {good[-1]}{steps}"
+    return str(good) if isinstance(good, Between) else ", ".join(map(str, good))
+
+
+def command(script: str, **constants: object) -> str:
+    """The command that runs a script with these constants; flags only where they differ."""
+    known = read_constants(HERE / script)
+    words = ["python", script]
+    for name, value in constants.items():
+        if name in known and value != known[name][0]:
+            values = value if isinstance(value, list) else [value]
+            words += [flag_of(name), *map(str, values)]
+    return " ".join(words)
+
+
+def need(path: Path, script: str, **constants: object) -> None:
+    """Raise InputError, naming the script to run first, if an earlier step's output is missing."""
+    if not path.exists():
+        raise InputError(f"{path} is missing: run  {command(script, **constants)}  first")
+
+
+# ------------------------------------------------------------------------------ running a script
+
+
+def run(main: Callable[[], int | None], dataset: str = "") -> None:
+    """Run a script's main(); what a user can mend becomes one line on standard error, status 1.
+
+    dataset: the root of the prepared data; where it is synthetic the first and the last line of
+    output say so.
+    """
+    try:
+        if dataset and is_synthetic(dataset):
+            say_synthetic(dataset)
+        status = main()
+        if dataset and is_synthetic(dataset):
+            say_synthetic(dataset)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        status = 1
+    except OSError as error:
+        print(f"{error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def say_synthetic(dataset: str) -> None:
+    """Print the line that keeps synthetic results from being taken for real ones."""
+    print(f"SYNTHETIC: {dataset} holds the synthetic set, not real recordings", flush=True)

@@ -1,0 +1,368 @@
+"""The data: classes, divisions, the mixture table, reading and writing clips, levels, mixing.
+
+A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, full scale 1.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import joblib
+import librosa
+import numpy as np
+import pandas as pd
+import scipy.io.wavfile
+import scipy.signal
+import soundfile as sf
+from tqdm import tqdm
+
+import crs_lib
+from crs_lib import InputError
+
+CLIP_SECONDS = 5
+LEVEL_RMS = 0.1  # of every waveform a network gets
+FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides of zero
+METHODS = ("load", "resample", "scipy")  # of downsampling
+DIVISION_CODES = {"train": 1, "val": 2, "test": 3}  # as the mixture table has them
+NOT_USED = -1  # the code of a mixture whose two clips lie in different divisions
+
+
+# ------------------------------------------------------------------------- reading and writing
+
+
+def read_audio(path: Path, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+    """A sound file as mono float32 (the mean of its channels) and its sample rate in Hz.
+
+    Reads any format, rate, length and sample type that soundfile reads; `sample_rate` (Hz)
+    resamples it (soxr_hq), None leaves its own.
+    Raises InputError, naming the file, if it cannot be read, is empty or is not finite.
+    """
+    try:
+        if sf.info(path).frames == 0:
+            raise InputError(f"{path}: holds no samples")
+        # librosa falls to 22,050 Hz where sr is left out.
+        return librosa.load(path, sr=sample_rate, mono=True)
+    except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as sound ({error})") from None
+
+
+def read_clip(path: Path, sample_rate: int, method: str = "load") -> np.ndarray:
+    """The first CLIP_SECONDS of a sound file at `sample_rate` (Hz), as every network gets it.
+
+    method: who resamples, one of METHODS: `librosa.load`, `librosa.resample` (both soxr_hq) or
+        `scipy.signal.resample` (Fourier).
+    Returns what `fit` makes of it, rounded to 16 bits. Raises InputError as `read_audio` does.
+    """
+    if method == "load":
+        waveform, _ = read_audio(path, sample_rate)
+    else:
+        waveform, rate = read_audio(path)
+        waveform = resample(waveform, rate, sample_rate, method)
+    return from_pcm16(to_pcm16(fit(waveform, sample_rate)))
+
+
+def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.ndarray:
+    """A waveform at `rate` Hz, resampled to `new_rate` Hz by `resample` or `scipy`."""
+    if method == "resample":
+        return librosa.resample(waveform, orig_sr=rate, target_sr=new_rate)
+    nb_samples = int(np.ceil(len(waveform) * new_rate / rate))
+    return scipy.signal.resample(waveform, nb_samples).astype(np.float32)
+
+
+def fit(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """CLIP_SECONDS of a waveform, cut or padded with zeros; scaled down if beyond full scale."""
+    waveform = librosa.util.fix_length(waveform, size=CLIP_SECONDS * sample_rate)
+    return waveform / max(1, np.abs(waveform).max() / FULL_SCALE)
+
+
+def to_pcm16(waveform: np.ndarray) -> np.ndarray:
+    """Float samples within FULL_SCALE rounded to int16."""
+    return np.rint(waveform * 32768).astype(np.int16)
+
+
+def from_pcm16(samples: np.ndarray) -> np.ndarray:
+    """int16 samples as float32."""
+    return samples.astype(np.float32) / 32768
+
+
+def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write a waveform within FULL_SCALE as mono 16-bit WAV (scipy: ten times soundfile's speed)."""
+    scipy.io.wavfile.write(path, sample_rate, to_pcm16(waveform))
+
+
+def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
+    """Load prepared clips into memory.
+
+    files: mono 16-bit WAVs of CLIP_SECONDS at `sample_rate` (Hz), as the 0_ scripts write them.
+    Returns float32, shape (files, CLIP_SECONDS * sample_rate).
+    Raises InputError that lists every file that is missing or is not such a clip.
+    """
+    files = list(files)
+    clips = np.empty((len(files), CLIP_SECONDS * sample_rate), dtype=np.float32)
+
+    def load(row: int) -> None:
+        try:
+            samples, rate = sf.read(files[row], dtype="int16")
+        except (sf.LibsndfileError, OSError) as error:
+            raise InputError(f"{files[row]}: cannot be read ({error})") from None
+        if rate != sample_rate or samples.shape != clips[row].shape:
+            raise InputError(
+                f"{files[row]}: {samples.shape} samples at {rate} Hz where {clips[row].shape} "
+                f"at {sample_rate} Hz belong"
+            )
+        clips[row] = from_pcm16(samples)
+
+    for_each(range(len(files)), load)
+    return clips
+
+
+def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tuple[Path, int]:
+    """The step of 0_downsampling.py: every renamed clip at `sample_rate` (Hz).
+
+    Returns the folder it wrote and the number of clips. Raises InputError that lists every clip
+    that cannot be read.
+    """
+    renamed, folder = crs_lib.rename_dir(dataset), crs_lib.rate_dir(dataset, sample_rate)
+    crs_lib.need(renamed, "0_rename_files.py", DATASET=dataset)
+    files = [path for paths in class_files(renamed).values() for path in paths]
+
+    def read(path: Path) -> np.ndarray | str:
+        try:
+            return read_clip(path, sample_rate, method)
+        except InputError as error:
+            return str(error)
+
+    made_with = {"SAMPLE_RATE": sample_rate, "METHOD": method}
+    with (
+        crs_lib.stamped(dataset, folder.name, made_with, inputs=[renamed.name]),
+        crs_lib.replaced_folder(folder) as part,
+    ):
+        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+        clips = parallel(joblib.delayed(read)(path) for path in files)
+        wrong = []
+        for path, clip in zip(files, tqdm(clips, "clips", len(files), disable=None), strict=True):
+            if isinstance(clip, str):
+                wrong.append(clip)
+                continue
+            (part / path.parent.name).mkdir(exist_ok=True)
+            write_wav(part / path.parent.name / path.name, clip, sample_rate)
+        if wrong:
+            raise InputError("; ".join(wrong))
+    return folder, len(files)
+
+
+def for_each(items: Iterable, work: Callable[[object], object]) -> list:
+    """The results of `work` on every item; one InputError lists all the items that failed."""
+    results, wrong = [], []
+    for item in items:
+        try:
+            results.append(work(item))
+        except InputError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise InputError("; ".join(wrong))
+    return results
+
+
+# ------------------------------------------------------------- levels and mixing, numpy or torch
+
+
+def normalise_volume(clips: np.ndarray, loudest: float | None = None) -> np.ndarray:
+    """Scale every clip so that its own loudest sample equals that of the loudest clip.
+
+    clips: float32, shape (clips, samples).
+    loudest: the absolute sample to scale to, where it is not to be found in `clips`.
+    Returns a new array of the same shape. A silent clip stays silent.
+    """
+    peaks = np.maximum(clips.max(axis=1), -clips.min(axis=1))
+    loudest = peaks.max() if loudest is None else loudest
+    return clips * (loudest / (peaks + (peaks == 0)))[:, None]
+
+
+def mix(clips_a, clips_b):
+    """Half the sample-wise sum of two normalised clips, or of two batches that broadcast.
+
+    Half gain, because the sum of two full-scale clips reaches twice full scale.
+    """
+    return (clips_a + clips_b) / 2
+
+
+def level_rms(waveforms):
+    """Waveforms, samples in the last axis, scaled to an RMS of LEVEL_RMS. Silence stays silent."""
+    rms = (waveforms**2).mean(axis=-1, keepdims=True) ** 0.5
+    return waveforms * (LEVEL_RMS / (rms + (rms == 0)))
+
+
+# ------------------------------------------------------------------ classes, numbers, divisions
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """The WAV files of every class folder: class names sorted, files by name."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    files = {name: sorted((folder / name).glob("*.wav")) for name in names}
+    empty = [str(folder / name) for name in names if not files[name]]
+    if empty or not files:
+        raise InputError(f"{', '.join(empty) or folder}: no WAV files there")
+    return files
+
+
+def class_numbers(folder: Path) -> tuple[list[str], list[int]]:
+    """The classes of a folder of renamed clips (sorted) and the numbers they all have.
+
+    Raises InputError if a file is not called class-and-number, or the numbers of two classes
+    differ: one division text serves every class.
+    """
+    numbers = {}
+    for name, files in class_files(folder).items():
+        found = [re.fullmatch(re.escape(name) + r"(\d+)\.wav", path.name) for path in files]
+        wrong = [str(path) for path, match in zip(files, found, strict=True) if not match]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)}: not called {name}<number>.wav")
+        numbers[name] = sorted(int(match[1]) for match in found)
+    classes = list(numbers)
+    odd = [name for name in classes if numbers[name] != numbers[classes[0]]]
+    if odd:
+        raise InputError(
+            f"{folder}: the clips of {', '.join(odd)} and {classes[0]} differ in number"
+        )
+    return classes, numbers[classes[0]]
+
+
+def read_division(folder: Path, set_number: int) -> dict[str, list[int]]:
+    """The numbers of each part of a set, from its three texts.
+
+    Returns {"train": [...], "val": [...], "test": [...]}. Raises InputError if a text is missing
+    or is not a line of numbers, or if two parts share a number.
+    """
+    numbers = {}
+    for part in crs_lib.PARTS:
+        path = crs_lib.division_txt(folder, set_number, part)
+        try:
+            numbers[part] = [int(word) for word in path.read_text().split(",")]
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: run  python 0_txt_div.py  first") from None
+        except ValueError:
+            raise InputError(f"{path}: not one line of numbers such as  1, 11, 21") from None
+    together = sum(numbers.values(), [])
+    if len(set(together)) < len(together):
+        raise InputError(f"{folder}/set{set_number}: a number stands in two parts, or twice in one")
+    return numbers
+
+
+def mixture_table(
+    classes: list[str], numbers: list[int], sets: list[dict[str, list[int]]]
+) -> pd.DataFrame:
+    """Every mixture of two clips of different classes, and its division in every set.
+
+    classes: sorted. numbers: of the clips of each class. sets: one `read_division` a set.
+    Returns filename, A_class, A_num, B_class, B_num, set1, set2, ...: one row a mixture, pairs of
+    classes in sorted order, A before B; 1 train, 2 validation, 3 test, -1 not used.
+    """
+    pair_a, pair_b = np.triu_indices(len(classes), k=1)
+    position_a, position_b = np.indices((len(numbers), len(numbers))).reshape(2, -1)
+    nb_pairs, nb_each = len(pair_a), len(position_a)
+    table = pd.DataFrame(
+        {
+            "A_class": np.repeat(np.array(classes, dtype=object)[pair_a], nb_each),
+            "A_num": np.tile(np.array(numbers)[position_a], nb_pairs),
+            "B_class": np.repeat(np.array(classes, dtype=object)[pair_b], nb_each),
+            "B_num": np.tile(np.array(numbers)[position_b], nb_pairs),
+        }
+    )
+    stem_a, stem_b = (table[f"{s}_class"] + table[f"{s}_num"].astype(str) for s in "AB")
+    table.insert(0, "filename", stem_a + "_" + stem_b + ".wav")
+    for number, division in enumerate(sets, start=1):
+        code = {n: DIVISION_CODES[part] for part, members in division.items() for n in members}
+        codes = np.array([code.get(n, NOT_USED) for n in numbers])
+        same = codes[position_a] == codes[position_b]
+        table[f"set{number}"] = np.tile(np.where(same, codes[position_a], NOT_USED), nb_pairs)
+    return table
+
+
+# --------------------------------------------------------------------------- stems for training
+
+
+def copy_shifts(oversample: int, max_shift: float) -> dict[str, float]:
+    """The copies of a clip: name ending -> shift in semitones; the original's is "" -> 0.
+
+    Shifts are spread evenly over both directions up to `max_shift`; an odd copy goes down.
+    5 copies: "", "_Down1", "_Down2", "_Up1", "_Up2" at 0, half and full span.
+    """
+    nb_up = (oversample - 1) // 2
+    nb_down = oversample - 1 - nb_up
+    down = {f"_Down{i}": -max_shift * i / nb_down for i in range(1, nb_down + 1)}
+    up = {f"_Up{i}": max_shift * i / nb_up for i in range(1, nb_up + 1)}
+    return {"": 0.0, **down, **up}
+
+
+def choose_stems(
+    dataset: str, sample_rate: int, oversample: int, division: dict[str, list[int]]
+) -> pd.DataFrame:
+    """The files of one set: every clip, and behind each training clip its pitch-shifted copies.
+
+    Returns one row a file: file, part, class_name, class_index, number, copy (0 is the original),
+    recording. The copies of a clip follow it, in the order of `copy_shifts`.
+    Raises InputError if an earlier step's folder is missing or a clip is in no part of the set.
+    """
+    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
+    originals = crs_lib.rate_dir(dataset, sample_rate)
+    copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
+    crs_lib.need(originals, "0_downsampling.py", **here)
+    if oversample > 1:
+        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
+    classes, numbers = class_numbers(originals)
+    part_of = {number: part for part, members in division.items() for number in members}
+    if set(part_of) != set(numbers):
+        raise InputError(
+            f"the division texts do not fit the clips of {originals}: run  "
+            f"{crs_lib.command('0_txt_div.py', DATASET=dataset)}  first"
+        )
+    names = pd.read_csv(crs_lib.rename_dir(dataset) / "names.csv", dtype={"src_file": str})
+    recordings = dict(zip(names["file"], names["src_file"], strict=True))
+    rows = []
+    for class_index, name in enumerate(classes):
+        for number in numbers:
+            part = part_of[number]
+            endings = copy_shifts(oversample if part == "train" else 1, 0)
+            for copy, ending in enumerate(endings):
+                folder = copies if copy else originals
+                file = folder / name / f"{name}{number}{ending}.wav"
+                recording = recordings[f"{name}{number}.wav"]
+                rows.append((file, part, name, class_index, number, copy, recording))
+    columns = ["file", "part", "class_name", "class_index", "number", "copy", "recording"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def choose_mixtures(dataset: str, set_number: int, part: str, stems: pd.DataFrame) -> np.ndarray:
+    """The mixtures of one part of a set, as pairs of rows of `stems` (originals): int (mixtures, 2).
+
+    Raises InputError if the table is missing, or is not the table of these clips.
+    """
+    path = crs_lib.mixes_csv(dataset)
+    crs_lib.need(path, "0_2mix_csv.py", DATASET=dataset)
+    table = pd.read_csv(path)
+    table = table[table[f"set{set_number}"] == DIVISION_CODES[part]]
+    originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
+    row_of = {(c, n): row for row, c, n in originals[["class_name", "number"]].itertuples()}
+    pairs = [
+        [row_of.get(key, -1) for key in zip(table[f"{s}_class"], table[f"{s}_num"], strict=True)]
+        for s in "AB"
+    ]
+    rows = np.array(pairs, dtype=np.int64).T
+    if len(rows) == 0 or rows.min() < 0:
+        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
+        raise InputError(f"{path} does not fit the clips and divisions: run  {redo}  first")
+    return rows
+
+
+def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Random undersampling: `nb_wanted` of `nb_mixtures` indices (or all), none twice."""
+    return rng.choice(nb_mixtures, size=min(nb_wanted, nb_mixtures), replace=False)
+
+
+def pick_copies(rows: np.ndarray, oversample: int, rng: np.random.Generator) -> np.ndarray:
+    """For each stem of each mixture one of its copies (the original included) at random.
+
+    rows: of training originals in the stems, int (mixtures, 2); the copies of each follow it.
+    """
+    return rows + rng.integers(oversample, size=rows.shape)

@@ -1,0 +1,188 @@
+"""The figures of each task, from a table of predictions, and their 95 % intervals.
+
+A table of predictions has one row a clip: `clip`, `recording_a`, `recording_b` (empty for a
+single clip), `truth` (class names joined by +), and what the task predicted. Every figure is a
+function of that table and of weights over its clips, so that a bootstrap is the same figure under
+other weights.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+NB_DRAWS = 1000  # of the bootstrap
+
+Figures = dict[str, np.ndarray]
+
+
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of `values` (clips,) under each row of `weights` (draws, clips): shape (draws,)."""
+    total = weights.sum(axis=1)
+    return np.divide(weights @ values, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def per_count(correct: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Share of correct clips among singles, among mixtures, and the mean of the two."""
+    is_mixture = predictions["recording_b"].to_numpy() != ""
+    single = weighted_mean(correct, weights * ~is_mixture)
+    mixture = weighted_mean(correct, weights * is_mixture)
+    return {"single": single, "mixture": mixture, "balanced": (single + mixture) / 2}
+
+
+def counter_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Accuracy of the column `count` (1 or 2) on singles, on mixtures, and balanced."""
+    truth = np.where(predictions["recording_b"] == "", 1, 2)
+    found = per_count((predictions["count"] == truth).to_numpy(float), predictions, weights)
+    return {f"accuracy_{name}": value for name, value in found.items()}
+
+
+def single_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Accuracy of the column `names`."""
+    correct = (predictions["names"] == predictions["truth"]).to_numpy(float)
+    return {"accuracy": weighted_mean(correct, weights)}
+
+
+def two_label_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Exact pair of the column `pair` and mean average precision of `score_*`, on mixtures.
+
+    With the column `names` (of a network trained on both) also the exact set of names.
+    """
+    is_mixture = (predictions["recording_b"] != "").to_numpy()
+    mixtures, mixture_weights = predictions[is_mixture], weights[:, is_mixture]
+    correct = (mixtures["pair"] == mixtures["truth"]).to_numpy(float)
+    classes = [name.removeprefix("score_") for name in mixtures if name.startswith("score_")]
+    truths = mixtures["truth"].str.split("+")
+    precisions = [
+        average_precision(
+            mixtures[f"score_{name}"].to_numpy(),
+            truths.map(lambda names, name=name: name in names).to_numpy(bool),
+            mixture_weights,
+        )
+        for name in classes
+    ]
+    figures = {
+        "exact_pair": weighted_mean(correct, mixture_weights),
+        # A draw may leave a class without a positive clip: the mean is over the others.
+        "mean_average_precision": np.nanmean(precisions, axis=0),
+    }
+    if "names" in predictions:
+        figures |= exact_set_figures(predictions, "names", weights)
+    return figures
+
+
+def exact_set_figures(predictions: pd.DataFrame, column: str, weights: np.ndarray) -> Figures:
+    """Share of clips whose set of names in `column` is exactly the truth."""
+    correct = (predictions[column] == predictions["truth"]).to_numpy(float)
+    found = per_count(correct, predictions, weights)
+    return {f"exact_set_{name}": value for name, value in found.items()}
+
+
+def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Exact set with the counter, with the true count and without a counter; the give-aways."""
+    figures = {}
+    for way in ("with_counter", "true_count", "no_counter"):
+        for name, value in exact_set_figures(predictions, way, weights).items():
+            figures[f"{way}.{name}"] = value
+    counts = predictions.drop(columns="count").rename(columns={"giveaway_count": "count"})
+    figures["giveaway_balanced"] = counter_figures(counts, weights)["accuracy_balanced"]
+    return figures
+
+
+def average_precision(
+    scores: np.ndarray, positives: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Average precision under each row of weights, as scikit-learn defines it.
+
+    scores: (clips,). positives: bool (clips,). weights: (draws, clips). Returns (draws,), NaN
+    where no positive clip has weight. Clips of equal score count as one threshold.
+    """
+    order = np.argsort(-scores, kind="stable")
+    # The last clip of each run of equal scores.
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    everything = np.cumsum(weights[:, order], axis=1)[:, last]
+    hits = np.cumsum(weights[:, order] * positives[order], axis=1)[:, last]
+    precision = hits / np.maximum(everything, 1e-12)
+    total = hits[:, -1]
+    area = (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1)
+    return np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def best_threshold(
+    best: np.ndarray, pairs: np.ndarray, truth: np.ndarray, second_scores: np.ndarray
+) -> float:
+    """The threshold on the second name's score that gives the best balanced exact set.
+
+    best, pairs, truth: names per clip: the best one, the best two and the true ones.
+    second_scores: (clips,) in [0, 1]. A second name is given where its score exceeds the
+    threshold. Of equally good thresholds the middle one is taken.
+    """
+    is_mixture = np.char.find(truth.astype(str), "+") >= 0
+    order = np.argsort(second_scores, kind="stable")
+    # One threshold below all scores, and one behind each run of equal ones.
+    steps = np.append(0.0, second_scores[order])
+    weight = np.where(is_mixture, 1 / max(1, is_mixture.sum()), 1 / max(1, (~is_mixture).sum()))
+    gain_of_one = weight * ((best == truth).astype(float) - (pairs == truth))
+    exact = (weight * (pairs == truth)).sum() + np.append(0.0, np.cumsum(gain_of_one[order]))
+    last = np.append(np.diff(steps) != 0, True)
+    good = np.flatnonzero(last & (exact >= exact[last].max() - 1e-12))
+    middle = good[len(good) // 2]
+    above = steps[middle + 1] if middle + 1 < len(steps) else 1.0
+    return float((steps[middle] + above) / 2)
+
+
+# ------------------------------------------------------------------------------------ intervals
+
+
+def draw_weights(
+    tables: list[pd.DataFrame], nb_draws: int = NB_DRAWS, seed: int = 0
+) -> list[np.ndarray]:
+    """Bootstrap over recordings: weights of the clips of each table, each (nb_draws, clips).
+
+    A draw takes as many recordings as the tables have, with replacement; a single clip weighs as
+    often as its recording was drawn, a mixture the product of its two recordings' counts. All
+    tables share the draws, as they share recordings.
+    """
+    columns = [table[side] for table in tables for side in ("recording_a", "recording_b")]
+    recordings = np.setdiff1d(np.concatenate(columns).astype(str), [""])
+    chances = np.full(len(recordings), 1 / len(recordings))
+    counts = np.random.default_rng(seed).multinomial(len(recordings), chances, size=nb_draws)
+    counts = np.column_stack([counts, np.ones(nb_draws, dtype=counts.dtype)])
+    weights = []
+    for table in tables:
+        factors = []
+        for side in ("recording_a", "recording_b"):
+            names = table[side].to_numpy(str)
+            column = np.where(names == "", len(recordings), np.searchsorted(recordings, names))
+            factors.append(counts[:, column])
+        weights.append((factors[0] * factors[1]).astype(float))
+    return weights
+
+
+def unweighted(
+    figures: Callable[[pd.DataFrame, np.ndarray], Figures], table: pd.DataFrame
+) -> dict[str, float]:
+    """Each figure of one table, every clip counting once."""
+    found = figures(table, np.ones((1, len(table))))
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def with_intervals(
+    figures: Callable[[pd.DataFrame, np.ndarray], Figures], tables: list[pd.DataFrame]
+) -> dict[str, dict]:
+    """Each figure of several tables (one a set): mean, std, its 95 % interval, value per set.
+
+    Returns {name: {"mean", "std", "low", "high", "sets"}}; the interval is of the mean over sets.
+    """
+    values = [unweighted(figures, table) for table in tables]
+    weights = draw_weights(tables)
+    draws = [figures(table, weight) for table, weight in zip(tables, weights, strict=True)]
+    found = {}
+    for name in values[0]:
+        per_set = [value[name] for value in values]
+        low, high = np.nanquantile(np.mean([draw[name] for draw in draws], axis=0), (0.025, 0.975))
+        std = float(np.std(per_set, ddof=1)) if len(per_set) > 1 else 0.0
+        mean = float(np.mean(per_set))
+        found[name] = {"mean": mean, "std": std, "low": float(low), "high": float(high)}
+        found[name]["sets"] = per_set
+    return found

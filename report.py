@@ -1,0 +1,326 @@
+"""Run records, pictures and the summary over sets."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import crs_lib
+import metrics
+
+RECORD = "run.json"  # a run that has it is finished
+PREDICTIONS = "predictions.csv"
+LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
+
+
+class Run(NamedTuple):
+    """One run of a training or of the flow."""
+
+    folder: Path
+    script: str  # without .py
+    model: str  # the networks' names, `_both` behind one trained on both
+    constants: dict
+    data: dict  # stamps of the data it reads
+
+    @property
+    def name(self) -> str:
+        """Script, model, set and rate, as the folder and the weights are called."""
+        rate, number = self.constants["SAMPLE_RATE"], self.constants["SET"]
+        return crs_lib.run_name(self.script, self.model, number, rate)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data is the synthetic set."""
+        return crs_lib.is_synthetic(self.constants["DATASET"])
+
+
+# --------------------------------------------------------------------------------------- records
+
+
+def new_folder(results: Path, name: str, now: str) -> Path:
+    """A run's folder name that is not there yet; the folder is made when something is written."""
+    folder, repeat = results / f"{now}_{name}", 1
+    while folder.exists():
+        repeat += 1
+        folder = results / f"{now}-{repeat}_{name}"
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that the numbers depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+def commit() -> str:
+    """The commit of the code, `-dirty` behind it if files differ; empty outside of git."""
+    git = ["git", "-C", str(crs_lib.HERE), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def machine(device: str, threads: int) -> dict:
+    """What the run ran on."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": threads,
+    }
+
+
+def write_record(
+    run: Run,
+    figures: Callable[[pd.DataFrame, np.ndarray], metrics.Figures],
+    predictions: pd.DataFrame,
+    history: list[dict],
+    seconds: float,
+    machine_used: dict,
+    **more: object,
+) -> dict:
+    """Write history.csv and predictions.csv, then run.json, whose presence says: finished.
+
+    figures: of `metrics`, of the predictions. more: what else belongs into run.json.
+    Returns the record; its `test` holds each figure, its `test_interval` the 95 % interval.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    found = metrics.with_intervals(figures, [predictions])
+    record = {
+        "script": run.script,
+        "model": run.model,
+        "set": run.constants["SET"],
+        "sample_rate": run.constants["SAMPLE_RATE"],
+        "synthetic": run.synthetic,
+        "constants": run.constants,
+        "data": run.data,
+        "seed": run.constants["SEED"],
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine_used,
+        "seconds": seconds,
+        **more,
+        "test": nest({name: figure["mean"] for name, figure in found.items()}),
+        "test_interval": nest({name: [fig["low"], fig["high"]] for name, fig in found.items()}),
+        "history": history,
+    }
+    if history:
+        pd.DataFrame(history).to_csv(run.folder / "history.csv", index=False)
+    predictions.to_csv(run.folder / PREDICTIONS, index=False, float_format="%.9g")
+    crs_lib.write_json(run.folder / RECORD, record)
+    return record
+
+
+def nest(flat: dict[str, object]) -> dict:
+    """Names with dots as nested dictionaries: {"a.b": 1} -> {"a": {"b": 1}}."""
+    nested = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = nested
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return nested
+
+
+def read_record(folder: Path) -> dict | None:
+    """A finished run's record, None where the run is not finished."""
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def newest_finished(results: Path, name: str) -> Path | None:
+    """The folder of the newest finished run of that name."""
+    folders = sorted(results.glob(f"*_{name}"), reverse=True)
+    return next((folder for folder in folders if (folder / RECORD).exists()), None)
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """The table of predictions of a run; an empty recording_b is an empty text."""
+    texts = {"recording_a": str, "recording_b": str}
+    return pd.read_csv(folder / PREDICTIONS, dtype=texts, keep_default_na=False)
+
+
+# -------------------------------------------------------------------------------------- pictures
+
+
+def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
+    """Write a figure whole; one from the synthetic set says so."""
+    if synthetic:
+        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with crs_lib.replaced_file(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+    plt.close(figure)
+
+
+def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) -> None:
+    """curves.png: losses and the validation figure that picks the epoch."""
+    table = pd.DataFrame(history)
+    epochs = table["epoch"] + 1
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+    left.plot(epochs, table["train_loss"], "o-", label="training")
+    left.plot(epochs, table["val_loss"], "o-", label="validation")
+    left.set(xlabel="epoch", ylabel="loss", title="loss")
+    left.legend()
+    right.plot(epochs, table[f"val_{select_by}"], "o-", color="C1")
+    right.axvline(best_epoch + 1, color="grey", linestyle=":", label="epoch taken")
+    title = f"validation: {select_by.replace('_', ' ')}"
+    right.set(xlabel="epoch", ylim=(0, 1.02), title=title)
+    right.legend()
+    save_picture(figure, run.folder / "curves.png", run.synthetic)
+
+
+def plot_confusion(
+    run: Run, truth: pd.Series, predicted: pd.Series, labels: list, title: str
+) -> None:
+    """confusion.png: how often each true label (row) got each answer (column), in clips."""
+    counts = pd.crosstab(truth, predicted).reindex(index=labels, columns=labels, fill_value=0)
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    size = 2.5 + 0.45 * len(labels)
+    figure, axis = plt.subplots(figsize=(size + 1.2, size))
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts.to_numpy()):
+        if count:
+            dark = shares.iat[row, column] > 0.5
+            axis.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
+    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="answer", ylabel="truth", title=title)
+    save_picture(figure, run.folder / "confusion.png", run.synthetic)
+
+
+def plot_attention(
+    run: Run, spectrograms: np.ndarray, attentions: np.ndarray, titles: list[str]
+) -> None:
+    """attention.png: clips' spectrograms, and over them where in time the counter attended.
+
+    spectrograms: (clips, bins, frames), log magnitude. attentions: (clips, frames).
+    """
+    figure, axes = plt.subplots(
+        2, len(titles), figsize=(4.5 * len(titles), 4.5), height_ratios=(1, 2.5), squeeze=False
+    )
+    seconds = np.linspace(0, 5, spectrograms.shape[-1])
+    top_khz = run.constants["SAMPLE_RATE"] / 2000
+    for column, title in enumerate(titles):
+        axes[0, column].plot(seconds, attentions[column], color="C3")
+        axes[0, column].set(title=title, xlim=(0, 5), ylabel="attention")
+        axes[1, column].imshow(
+            spectrograms[column], origin="lower", aspect="auto", extent=(0, 5, 0, top_khz)
+        )
+        axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)")
+    save_picture(figure, run.folder / "attention.png", run.synthetic)
+
+
+def plot_flow(run: Run, record: dict) -> None:
+    """flow.png: the exact set of names, in the three ways, with 95 % intervals."""
+    ways = {
+        "with_counter": "with the counter",
+        "true_count": "true count given",
+        "no_counter": "without a counter",
+    }
+    figure, axis = plt.subplots(figsize=(8, 3.8))
+    groups = ("exact_set_single", "exact_set_mixture", "exact_set_balanced")
+    for shift, (way, label) in enumerate(ways.items()):
+        values = np.array([record["test"][way][group] for group in groups])
+        lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
+        # A quantile interval need not hold the point estimate: no bar then on that side.
+        errors = np.maximum(0, (values - lows, highs - values))
+        places = np.arange(len(groups)) + 0.26 * (shift - 1)
+        axis.bar(places, 100 * values, 0.24, yerr=100 * errors, capsize=3, label=label)
+    axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
+    axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
+    axis.legend()
+    save_picture(figure, run.folder / "flow.png", run.synthetic)
+
+
+# --------------------------------------------------------------------------------------- summary
+
+SUMMARY_ROWS = (
+    ("counter.accuracy_balanced", "counter: one class or two (balanced)"),
+    ("audit.giveaway_balanced", "the same by give-aways alone (logistic regression)"),
+    ("single.accuracy", "single-label classifier: accuracy"),
+    ("two_label.exact_pair", "two-label classifier: exact pair"),
+    ("two_label.mean_average_precision", "two-label classifier: mean average precision"),
+    ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
+    ("flow.true_count.exact_set_balanced", "the same with the true count given"),
+    ("flow.no_counter.exact_set_balanced", "the same without a counter"),
+)
+TASK_FIGURES = {
+    "counter": metrics.counter_figures,
+    "single": metrics.single_figures,
+    "two_label": metrics.two_label_figures,
+}
+
+
+def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
+    """Write the summary of one configuration over sets as JSON, CSV and markdown.
+
+    flow_names: run names of the flow, one a set. The newest finished run of each is taken, and the
+    trainings whose weights it used. path: of the JSON; the others lie beside it.
+    Returns the summary: {"figures": {name: {"mean", "std", "low", "high", "sets"}}, ...}.
+    Raises InputError if a run is missing.
+    """
+    flows = [newest_finished(results, name) for name in flow_names]
+    if None in flows:
+        name = flow_names[flows.index(None)]
+        raise crs_lib.InputError(f"{results} has no finished run {name}: run  python run_all.py")
+    records = [read_record(folder) for folder in flows]
+    figures = metrics.with_intervals(metrics.flow_figures, [read_predictions(f) for f in flows])
+    figures = {
+        ("audit." if name.startswith("giveaway") else "flow.") + name: figure
+        for name, figure in figures.items()
+    }
+    for task, task_figures in TASK_FIGURES.items():
+        folders = [results / record["trained_in"][task] for record in records]
+        tables = [read_predictions(folder) for folder in folders]
+        for name, figure in metrics.with_intervals(task_figures, tables).items():
+            figures[f"{task}.{name}"] = figure
+    summary = {
+        "figures": figures,
+        "sets": [record["set"] for record in records],
+        "sample_rate": records[0]["sample_rate"],
+        "model": records[0]["model"],
+        "synthetic": any(record["synthetic"] for record in records),
+        "runs": [folder.name for folder in flows],
+    }
+    crs_lib.write_json(path, summary)
+    with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
+        table = csv.writer(file)
+        table.writerow(["figure", "mean", "std", "low", "high"])
+        columns = ("mean", "std", "low", "high")
+        table.writerows([name, *(fig[c] for c in columns)] for name, fig in figures.items())
+    with crs_lib.replaced_file(path.with_suffix(".md")) as part:
+        part.write_text(summary_table(summary), encoding="utf-8")
+    return summary
+
+
+def summary_table(summary: dict) -> str:
+    """The main figures of a summary as a markdown table, in per cent."""
+    sets = ", ".join(map(str, summary["sets"]))
+    head = "SYNTHETIC data. " if summary["synthetic"] else ""
+    lines = [
+        f"{head}Test clips of set {sets}, {summary['sample_rate']} Hz, {summary['model']}.",
+        "",
+        "| figure | % | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for name, label in SUMMARY_ROWS:
+        mean, low, high = (100 * summary["figures"][name][key] for key in ("mean", "low", "high"))
+        lines.append(f"| {label} | {mean:.1f} | {low:.1f} to {high:.1f} |")
+    return "\n".join(lines) + "\n"
