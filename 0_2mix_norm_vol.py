@@ -73,9 +73,12 @@ def main() -> None:
     classes, numbers = esc10_data.class_numbers(originals)
     clips = load_normalised(originals, classes, numbers)
     mixtures = crs_lib.mix_dir(DATASET, SAMPLE_RATE)
-    made_with = {"WRITE": WRITE} if WRITE == "all" else {"WRITE": WRITE, "SET": SET}
+    made_with, inputs = {"WRITE": WRITE}, [originals.name]
+    if WRITE != "all":
+        made_with["SET"] = SET
+        inputs.append(crs_lib.division_dir(DATASET, DIVISION_DIR).name)
     with (
-        crs_lib.stamped(DATASET, mixtures.name, made_with, inputs=[originals.name]),
+        crs_lib.stamped(DATASET, mixtures.name, made_with, inputs),
         crs_lib.replaced_folder(mixtures) as part,
     ):
         jobs = []

@@ -22,7 +22,7 @@ from crs_lib import InputError
 
 # ---- constants: edit here, or override, e.g.  python 0_get_esc50.py --dataset elsewhere
 COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"  # of the repository karolpiczak/ESC-50
-URL = "https://github.com/karolpiczak/ESC-50/archive/{commit}.zip"  # of its archive, 645,832,161 bytes
+URL = "https://github.com/karolpiczak/ESC-50/archive/{commit}.zip"  # 645,832,161 bytes
 SHA256 = "661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f"  # of the archive
 DATASET = "dataset"  # root of all prepared data
 ESC50_DIR = ""  # ESC-50 folder that you already have; empty: environment, then <DATASET>/ESC-50
@@ -50,8 +50,8 @@ def download(folder: Path) -> None:
         except (requests.RequestException, ValueError) as error:
             raise InputError(
                 f"{folder} is missing and {url} could not be downloaded "
-                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): try again, or name "
-                "a folder with --esc50-dir, or run  python 0_get_esc50.py --synthetic"
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): try again, or "
+                "name a folder with --esc50-dir, or run  python 0_get_esc50.py --synthetic"
             ) from None
         unpack(Path(archive), part)
         Path(archive).unlink()
@@ -95,7 +95,7 @@ def make_synthetic() -> None:
 
 
 def find_or_download() -> None:
-    """Accept the folder that is there; download only the default one, and only if it is not whole."""
+    """Accept the folder that is there; if it is not whole, download the default one only."""
     folder = crs_lib.esc50_dir(DATASET, ESC50_DIR)
     try:
         nb_clips = len(crs_lib.esc10_rows(folder))

@@ -37,7 +37,9 @@ def keep_synthetic_apart(esc50: Path) -> None:
     if crs_lib.is_synthetic(root):
         raise InputError(f"{root} is marked SYNTHETIC and {esc50} is not: name another --dataset")
     if crs_lib.esc10_dir(root).exists():
-        raise InputError(f"{root} holds real recordings, {esc50} is SYNTHETIC: name another --dataset")
+        raise InputError(
+            f"{root} holds real recordings, {esc50} is SYNTHETIC: name another --dataset"
+        )
     root.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(esc50 / "SYNTHETIC", root / "SYNTHETIC")
 

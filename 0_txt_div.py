@@ -10,6 +10,8 @@ Writes  esc10_811div_txts/set1/set1_{train,val,test}.txt ... set10: one line `1,
 Takes   a second.
 """
 
+import re
+
 import crs_lib
 import tmr
 from crs_lib import InputError
@@ -41,6 +43,10 @@ def main() -> None:
     if lacking:
         raise InputError(f"{renamed}: no clip's number ends in {', '.join(lacking)}")
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
+    if texts.is_dir():
+        others = [p.name for p in texts.iterdir() if not re.fullmatch(r"set\d+|\..*", p.name)]
+        if others:
+            raise InputError(f"{texts} holds {', '.join(sorted(others))} and is not replaced")
     with (
         crs_lib.stamped(DATASET, texts.name, {}, inputs=[renamed.name]),
         crs_lib.replaced_folder(texts) as part_folder,

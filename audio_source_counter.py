@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+import checkpoints
 import crs_lib
-import esc10_data
 import metrics
-import report
+import pictures
+import set_data
 import tmr
 import training
 
@@ -49,40 +50,32 @@ CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.
 SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
 
-def drawn_in(epoch: int, data: training.SetData) -> tuple[np.ndarray, np.random.Generator]:
-    """Which training mixtures (indices) an epoch gets, as many as singles; and the generator."""
-    rng = np.random.default_rng([SEED, epoch if REDRAW else 0])
-    nb_mixtures, nb_singles = len(data.mixtures["train"]), len(data.singles["train"])
-    return esc10_data.undersample(nb_mixtures, nb_singles, rng), rng
-
-
-def draw(epoch: int, data: training.SetData) -> np.ndarray:
+def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     """Rows of an epoch: every single with its copies, and as many mixtures of random copies."""
-    drawn, rng = drawn_in(epoch, data)
-    mixtures = esc10_data.pick_copies(data.mixtures["train"][drawn], OVERSAMPLE, rng)
+    mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
     return np.concatenate([data.singles["train"], mixtures])
 
 
-def predictions(logits: torch.Tensor, rows: np.ndarray, data: training.SetData) -> pd.DataFrame:
+def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
     """The table of predictions: the count, and the scores of one and of two."""
     scores = torch.softmax(logits, dim=1).numpy()
-    table = training.recordings_of(data.stems, rows)
+    table = set_data.recordings_of(data.stems, rows)
     return table.assign(
         count=scores.argmax(axis=1) + 1, score_one=scores[:, 0], score_two=scores[:, 1]
     )
 
 
-def picture_attention(run, network, stems, rows: np.ndarray, data: training.SetData) -> None:
+def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:
     """Draw the attention over the first two singles and two mixtures of `rows`."""
-    is_mixture = rows[:, 1] != training.NO_STEM
+    is_mixture = rows[:, 1] != set_data.NO_STEM
     few = np.concatenate([rows[~is_mixture][:2], rows[is_mixture][:2]])
     spectrograms = training.features(training.waveforms_of(stems, few), N_FFT)
     with torch.no_grad():
         logits, attentions = network(spectrograms, with_attention=True)
     counts = logits.argmax(dim=1) + 1
-    clips = training.recordings_of(data.stems, few)["clip"]
+    clips = set_data.recordings_of(data.stems, few)["clip"]
     titles = [f"{clip}: {count}" for clip, count in zip(clips, counts.tolist(), strict=True)]
-    report.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
+    pictures.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
 
 
 def main() -> None:
@@ -90,7 +83,7 @@ def main() -> None:
     device = training.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels: a row of two stems is a mixture, a row of one a single clip.
-    data = training.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
+    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
     validation_rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
     test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
 
@@ -104,13 +97,13 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = training.build(MODEL, 2, SAMPLE_RATE, N_FFT, device)
-    run = training.start_run(training.COUNTER, MODEL, CONSTANTS)
+    run = checkpoints.start_run(training.COUNTER, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,
         stems,
         draw=lambda epoch: draw(epoch, data),
-        targets=lambda rows: torch.as_tensor(rows[:, 1] != training.NO_STEM, device=device).long(),
+        targets=lambda rows: torch.as_tensor(rows[:, 1] != set_data.NO_STEM, device=device).long(),
         loss=nn.CrossEntropyLoss(),
         validate=lambda logits: metrics.unweighted(
             metrics.counter_figures, predictions(logits, validation_rows, data)
@@ -121,16 +114,15 @@ def main() -> None:
     table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
-        drawn = [drawn_in(row["epoch"], data)[0] for row in history]
-        never = np.delete(data.mixtures["train"], np.concatenate(drawn), axis=0)
+        never = set_data.never_drawn(data, CONSTANTS, len(history))
         counts = training.logits_of(network, stems, never, N_FFT).argmax(dim=1)
         more["unselected"] = {"mixtures": len(never), "accuracy": counts.double().mean().item()}
     training.finish(
         run, network, data.classes, metrics.counter_figures, table, history, best, **more
     )
-    report.plot_curves(run, history, best["epoch"], SELECT_BY)
-    truth = pd.Series(np.where(test_rows[:, 1] == training.NO_STEM, 1, 2))
-    report.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
+    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+    truth = pd.Series(np.where(test_rows[:, 1] == set_data.NO_STEM, 1, 2))
+    pictures.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
     if MODEL == "asc":
         picture_attention(run, network, stems, test_rows, data)
     print(f"done in {tmr.elapsed(timer)}")

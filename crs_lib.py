@@ -8,6 +8,7 @@ import ast
 import csv
 import json
 import os
+import shlex
 import shutil
 import sys
 import tokenize
@@ -301,7 +302,7 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
     good = {**GOOD_VALUES, **good}
     parser = argparse.ArgumentParser(
         prog=f"python {Path(script).name}",
-        description=names["__doc__"].replace("%", "%%"),
+        description=names["__doc__"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -341,15 +342,26 @@ def _as_text(good: Container) -> str:
     return str(good) if isinstance(good, Between) else ", ".join(map(str, good))
 
 
-def command(script: str, **constants: object) -> str:
-    """The command that runs a script with these constants; flags only where they differ."""
+def words(script: str, **constants: object) -> list[str]:
+    """The words of the command that runs a script with these constants.
+
+    Constants that the script does not have are left out, as are those at its own default.
+    """
     known = read_constants(HERE / script)
-    words = ["python", script]
+    found = ["python", script]
     for name, value in constants.items():
-        if name in known and value != known[name][0]:
-            values = value if isinstance(value, list) else [value]
-            words += [flag_of(name), *map(str, values)]
-    return " ".join(words)
+        if name not in known or value == known[name][0]:
+            continue
+        if isinstance(value, bool):
+            found.append(flag_of(name) if value else flag_of("NO_" + name))
+        else:
+            found += [flag_of(name), *map(str, value if isinstance(value, list) else [value])]
+    return found
+
+
+def command(script: str, **constants: object) -> str:
+    """The command that runs a script with these constants, to be typed in a terminal."""
+    return shlex.join(words(script, **constants))
 
 
 def need(path: Path, script: str, **constants: object) -> None:

@@ -63,7 +63,7 @@ def takes_of_fold(nb_clips: int, rng: np.random.Generator) -> list[tuple[int, in
 
 
 def sound(target: int, recording_id: int, take: int, seed: int) -> np.ndarray:
-    """One clip: float32 of 5 s at 44.1 kHz; the character is the recording's, the rest the take's."""
+    """One clip, 5 s at 44.1 kHz: its character is the recording's, the rest the take's."""
     character = np.random.default_rng([seed, recording_id])
     detail = np.random.default_rng([seed, recording_id, take])
     kinds = list(KINDS.values())
@@ -97,7 +97,9 @@ def harmonics(frequency: np.ndarray | float, number: int) -> np.ndarray:
 
 
 def _chainsaw(character, detail):
-    speed = character.uniform(70, 130) * (1 + 0.1 * np.sin(2 * np.pi * detail.uniform(0.3, 1) * time))
+    speed = character.uniform(70, 130) * (
+        1 + 0.1 * np.sin(2 * np.pi * detail.uniform(0.3, 1) * time)
+    )
     return harmonics(speed, 14) + 0.3 * band(300, 1800, detail)
 
 
@@ -139,7 +141,9 @@ def _rooster(character, detail):
 
 
 def _sea_waves(character, detail):
-    swell = 0.5 + 0.5 * np.sin(2 * np.pi * character.uniform(0.15, 0.4) * time + detail.uniform(0, 6))
+    swell = 0.5 + 0.5 * np.sin(
+        2 * np.pi * character.uniform(0.15, 0.4) * time + detail.uniform(0, 6)
+    )
     return band(60, character.uniform(500, 900), detail) * swell**2
 
 

@@ -86,7 +86,7 @@ def from_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write a waveform within FULL_SCALE as mono 16-bit WAV (scipy: ten times soundfile's speed)."""
+    """Write a waveform within FULL_SCALE as mono 16-bit WAV (scipy: ten times as fast)."""
     scipy.io.wavfile.write(path, sample_rate, to_pcm16(waveform))
 
 
@@ -243,7 +243,7 @@ def read_division(folder: Path, set_number: int) -> dict[str, list[int]]:
             raise InputError(f"{path} is missing: run  python 0_txt_div.py  first") from None
         except ValueError:
             raise InputError(f"{path}: not one line of numbers such as  1, 11, 21") from None
-    together = sum(numbers.values(), [])
+    together = [number for members in numbers.values() for number in members]
     if len(set(together)) < len(together):
         raise InputError(f"{folder}/set{set_number}: a number stands in two parts, or twice in one")
     return numbers
@@ -279,9 +279,6 @@ def mixture_table(
     return table
 
 
-# --------------------------------------------------------------------------- stems for training
-
-
 def copy_shifts(oversample: int, max_shift: float) -> dict[str, float]:
     """The copies of a clip: name ending -> shift in semitones; the original's is "" -> 0.
 
@@ -293,76 +290,3 @@ def copy_shifts(oversample: int, max_shift: float) -> dict[str, float]:
     down = {f"_Down{i}": -max_shift * i / nb_down for i in range(1, nb_down + 1)}
     up = {f"_Up{i}": max_shift * i / nb_up for i in range(1, nb_up + 1)}
     return {"": 0.0, **down, **up}
-
-
-def choose_stems(
-    dataset: str, sample_rate: int, oversample: int, division: dict[str, list[int]]
-) -> pd.DataFrame:
-    """The files of one set: every clip, and behind each training clip its pitch-shifted copies.
-
-    Returns one row a file: file, part, class_name, class_index, number, copy (0 is the original),
-    recording. The copies of a clip follow it, in the order of `copy_shifts`.
-    Raises InputError if an earlier step's folder is missing or a clip is in no part of the set.
-    """
-    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
-    originals = crs_lib.rate_dir(dataset, sample_rate)
-    copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
-    crs_lib.need(originals, "0_downsampling.py", **here)
-    if oversample > 1:
-        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
-    classes, numbers = class_numbers(originals)
-    part_of = {number: part for part, members in division.items() for number in members}
-    if set(part_of) != set(numbers):
-        raise InputError(
-            f"the division texts do not fit the clips of {originals}: run  "
-            f"{crs_lib.command('0_txt_div.py', DATASET=dataset)}  first"
-        )
-    names = pd.read_csv(crs_lib.rename_dir(dataset) / "names.csv", dtype={"src_file": str})
-    recordings = dict(zip(names["file"], names["src_file"], strict=True))
-    rows = []
-    for class_index, name in enumerate(classes):
-        for number in numbers:
-            part = part_of[number]
-            endings = copy_shifts(oversample if part == "train" else 1, 0)
-            for copy, ending in enumerate(endings):
-                folder = copies if copy else originals
-                file = folder / name / f"{name}{number}{ending}.wav"
-                recording = recordings[f"{name}{number}.wav"]
-                rows.append((file, part, name, class_index, number, copy, recording))
-    columns = ["file", "part", "class_name", "class_index", "number", "copy", "recording"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def choose_mixtures(dataset: str, set_number: int, part: str, stems: pd.DataFrame) -> np.ndarray:
-    """The mixtures of one part of a set, as pairs of rows of `stems` (originals): int (mixtures, 2).
-
-    Raises InputError if the table is missing, or is not the table of these clips.
-    """
-    path = crs_lib.mixes_csv(dataset)
-    crs_lib.need(path, "0_2mix_csv.py", DATASET=dataset)
-    table = pd.read_csv(path)
-    table = table[table[f"set{set_number}"] == DIVISION_CODES[part]]
-    originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
-    row_of = {(c, n): row for row, c, n in originals[["class_name", "number"]].itertuples()}
-    pairs = [
-        [row_of.get(key, -1) for key in zip(table[f"{s}_class"], table[f"{s}_num"], strict=True)]
-        for s in "AB"
-    ]
-    rows = np.array(pairs, dtype=np.int64).T
-    if len(rows) == 0 or rows.min() < 0:
-        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
-        raise InputError(f"{path} does not fit the clips and divisions: run  {redo}  first")
-    return rows
-
-
-def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """Random undersampling: `nb_wanted` of `nb_mixtures` indices (or all), none twice."""
-    return rng.choice(nb_mixtures, size=min(nb_wanted, nb_mixtures), replace=False)
-
-
-def pick_copies(rows: np.ndarray, oversample: int, rng: np.random.Generator) -> np.ndarray:
-    """For each stem of each mixture one of its copies (the original included) at random.
-
-    rows: of training originals in the stems, int (mixtures, 2); the copies of each follow it.
-    """
-    return rows + rng.integers(oversample, size=rows.shape)

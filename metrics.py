@@ -89,9 +89,7 @@ def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     return figures
 
 
-def average_precision(
-    scores: np.ndarray, positives: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def average_precision(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision under each row of weights, as scikit-learn defines it.
 
     scores: (clips,). positives: bool (clips,). weights: (draws, clips). Returns (draws,), NaN

@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+import checkpoints
 import crs_lib
-import esc10_data
 import metrics
-import report
+import pictures
+import set_data
 import tmr
 import training
 
@@ -52,17 +53,9 @@ BOTH = TRAIN_ON == "both"
 SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epoch
 
 
-def drawn_in(epoch: int, data: training.SetData) -> tuple[np.ndarray, np.random.Generator]:
-    """Which training mixtures (indices) an epoch gets, as many as singles; and the generator."""
-    rng = np.random.default_rng([SEED, epoch if REDRAW else 0])
-    nb_mixtures, nb_singles = len(data.mixtures["train"]), len(data.singles["train"])
-    return esc10_data.undersample(nb_mixtures, nb_singles, rng), rng
-
-
-def draw(epoch: int, data: training.SetData) -> np.ndarray:
+def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     """Rows of an epoch: mixtures of random copies; for `both` behind every single."""
-    drawn, rng = drawn_in(epoch, data)
-    mixtures = esc10_data.pick_copies(data.mixtures["train"][drawn], OVERSAMPLE, rng)
+    mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
     return np.concatenate([data.singles["train"], mixtures]) if BOTH else mixtures
 
 
@@ -70,6 +63,90 @@ def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.T
     """Targets: 1 for each class in the clip, float32 (clips, classes)."""
     stems = torch.as_tensor(rows, device=labels.device)
     # A single clip's absent second stem marks its first one's class a second time.
-    second = torch.where(stems[:, 1] == training.NO_STEM, stems[:, 0], stems[:, 1])
+    second = torch.where(stems[:, 1] == set_data.NO_STEM, stems[:, 0], stems[:, 1])
     targets = torch.zeros(len(rows), nb_classes, device=labels.device)
     return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
+
+
+def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
+    """The table of predictions: the best two names, the score of each class; more for `both`."""
+    scores = torch.sigmoid(logits).numpy()
+    table = set_data.recordings_of(data.stems, rows)
+    table["pair"] = set_data.best_names(scores, 2, data.classes)
+    if BOTH:
+        table["best"] = set_data.best_names(scores, 1, data.classes)
+        table["second_score"] = np.sort(scores, axis=1)[:, -2]
+    return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
+
+
+def apply_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The table with `names`: the best name, and the second where its score exceeds it."""
+    names = np.where(table["second_score"] > threshold, table["pair"], table["best"])
+    return table.assign(names=names)
+
+
+def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> dict[str, float]:
+    """Validation figures of an epoch; for `both` under the threshold that suits it best."""
+    table = predictions(logits, rows, data)
+    if not BOTH:
+        return metrics.unweighted(metrics.two_label_figures, table)
+    columns = (table[name].to_numpy() for name in ("best", "pair", "truth", "second_score"))
+    threshold = metrics.best_threshold(*columns)
+    table = apply_threshold(table, threshold)
+    return {**metrics.unweighted(metrics.two_label_figures, table), "threshold": threshold}
+
+
+def main() -> None:
+    timer = tmr.start()
+    device = training.choose_device(DEVICE, THREADS)
+
+    # 1. Files and labels.
+    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
+    labels = torch.as_tensor(data.stems["class_index"].to_numpy(), device=device)
+    validation_rows, test_rows = (
+        np.concatenate([data.singles[part], data.mixtures[part]]) if BOTH else data.mixtures[part]
+        for part in ("val", "test")
+    )
+
+    # 2. Undersampling: `draw` gives each epoch as many mixtures as there are singles.
+    nb_clips, nb_mixtures = len(draw(0, data)), len(data.mixtures["train"])
+    print(f"set {SET}: {nb_clips} training clips an epoch, drawn of {nb_mixtures} mixtures")
+
+    # 3. Load.
+    stems = training.load(data.stems, SAMPLE_RATE, device)
+
+    # 4. Train, pick the epoch by validation, test once.
+    training.seed_everything(SEED)
+    network = training.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
+    run = checkpoints.start_run(training.TWO_LABEL, MODEL + "_both" * BOTH, CONSTANTS)
+    history, best = training.fit(
+        run,
+        network,
+        stems,
+        draw=lambda epoch: draw(epoch, data),
+        targets=lambda rows: many_hot(rows, labels, len(data.classes)),
+        loss=nn.BCEWithLogitsLoss(),
+        validate=lambda logits: validate(logits, validation_rows, data),
+        validation_rows=validation_rows,
+        select_by=SELECT_BY,
+    )
+    table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    if BOTH:
+        table = apply_threshold(table, best["val_threshold"])
+    more = {}
+    if TEST_UNSELECTED:
+        never = set_data.never_drawn(data, CONSTANTS, len(history))
+        unseen = predictions(training.logits_of(network, stems, never, N_FFT), never, data)
+        exact_pair = metrics.unweighted(metrics.two_label_figures, unseen)["exact_pair"]
+        more["unselected"] = {"mixtures": len(never), "exact_pair": exact_pair}
+    training.finish(
+        run, network, data.classes, metrics.two_label_figures, table, history, best, **more
+    )
+    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+    answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
+    pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
+    print(f"done in {tmr.elapsed(timer)}")
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

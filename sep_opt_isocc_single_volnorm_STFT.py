@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+import checkpoints
 import crs_lib
 import metrics
-import report
+import pictures
+import set_data
 import tmr
 import training
 
@@ -43,10 +45,10 @@ CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
 
-def predictions(logits: torch.Tensor, rows: np.ndarray, data: training.SetData) -> pd.DataFrame:
+def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
     """The table of predictions: the best name, and the score of each class."""
     scores = torch.softmax(logits, dim=1).numpy()
-    table = training.recordings_of(data.stems, rows)
+    table = set_data.recordings_of(data.stems, rows)
     table["names"] = np.array(data.classes)[scores.argmax(axis=1)]
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
 
@@ -56,7 +58,7 @@ def main() -> None:
     device = training.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
-    data = training.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
+    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
     labels = torch.as_tensor(data.stems["class_index"].to_numpy(), device=device)
 
     # 2. Oversampling: every training clip comes with its pitch-shifted copies.
@@ -68,7 +70,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = training.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = training.start_run(training.SINGLE, MODEL, CONSTANTS)
+    run = checkpoints.start_run(training.SINGLE, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -85,8 +87,8 @@ def main() -> None:
     test_rows = data.singles["test"]
     table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     training.finish(run, network, data.classes, metrics.single_figures, table, history, best)
-    report.plot_curves(run, history, best["epoch"], SELECT_BY)
-    report.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
+    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+    pictures.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
     print(f"done in {tmr.elapsed(timer)}")
 
 

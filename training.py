@@ -1,14 +1,11 @@
-"""One training loop for all networks: data of a set, seeds, device, epochs, checkpoints, resume.
+"""One training loop for all networks: seeds, device, what a network sees, epochs, resume.
 
-A batch is a list of rows: (row of a stem, row of a second stem or NO_STEM). Single clips and
-mixtures are made from the same stems in memory and reach a network at the same level.
+A batch is rows of stems (see set_data): single clips and mixtures are made from the same stems in
+memory and reach a network at the same level.
 """
 
-import pickle
 import random
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,61 +13,30 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import checkpoints
 import crs_lib
 import esc10_data
 import metrics
 import report
+import set_data
 import tmr
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from crs_lib import InputError
 from UNet_utils import audio_STFT_torch
 
-NO_STEM = -1  # in place of a single clip's second stem
 EVALUATION_BATCH = 64
-LAST = "last.pt"  # a run's checkpoint, written after every epoch
 # The scripts, as run folders and weights are named after them.
 COUNTER = "audio_source_counter"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
-# Constants that leave a run's numbers as they are: a run may be resumed under other ones.
-PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "TEST_UNSELECTED")
-
 NETWORKS = {
     "asc": lambda nb_outputs, nb_bins, nb_frames: ASC(nb_bins, nb_outputs),
     "isocc": CNN_ISOCC,
 }
 
 
-class SetData(NamedTuple):
-    """What the three trainings and the flow take from one division set."""
-
-    stems: pd.DataFrame  # as esc10_data.choose_stems has it
-    classes: list[str]  # sorted
-    singles: dict[str, np.ndarray]  # part -> rows (clips, 2), the copies of training clips included
-    mixtures: dict[str, np.ndarray]  # part -> rows (mixtures, 2) of originals
-
-
-# -------------------------------------------------------------------------------- files and rows
-
-
-def choose_files(
-    dataset: str, division_flag: str, set_number: int, sample_rate: int, oversample: int
-) -> SetData:
-    """Choose the files of a set and what they are; nothing is loaded yet.
-
-    Raises InputError, naming the script to run, if an earlier step's output is missing.
-    """
-    texts = crs_lib.division_dir(dataset, division_flag)
-    crs_lib.need(texts, "0_txt_div.py", DATASET=dataset)
-    division = esc10_data.read_division(texts, set_number)
-    stems = esc10_data.choose_stems(dataset, sample_rate, oversample, division)
-    singles, mixtures = {}, {}
-    for part in crs_lib.PARTS:
-        rows = np.flatnonzero(stems["part"] == part)
-        singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
-        mixtures[part] = esc10_data.choose_mixtures(dataset, set_number, part, stems)
-    return SetData(stems, list(stems["class_name"].unique()), singles, mixtures)
+# ---------------------------------------------------------------------- what a network sees
 
 
 def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.Tensor:
@@ -89,7 +55,7 @@ def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     stems: float32 (stems, samples). rows: int (clips, 2); NO_STEM for a single clip's second.
     """
     rows = torch.as_tensor(rows, device=stems.device)
-    second = stems[rows[:, 1].clamp(min=0)] * (rows[:, 1:] != NO_STEM)
+    second = stems[rows[:, 1].clamp(min=0)] * (rows[:, 1:] != set_data.NO_STEM)
     return esc10_data.level_rms(esc10_data.mix(stems[rows[:, 0]], second))
 
 
@@ -100,26 +66,6 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
     """
     magnitude = audio_STFT_torch(waveforms, n_fft).abs()
     return torch.log1p(100 * magnitude)[:, None].contiguous(memory_format=torch.channels_last)
-
-
-def recordings_of(stems: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    """The first columns of a table of predictions: clip, recording_a, recording_b, truth."""
-    first = stems.iloc[rows[:, 0]].reset_index(drop=True)
-    second = stems.iloc[rows[:, 1]].reset_index(drop=True)
-    is_mixture = pd.Series(rows[:, 1] != NO_STEM)
-
-    def join(ending_a: pd.Series, ending_b: pd.Series, sign: str) -> pd.Series:
-        return ending_a + (sign + ending_b).where(is_mixture, "")
-
-    names = [part["file"].map(lambda path: path.stem) for part in (first, second)]
-    return pd.DataFrame(
-        {
-            "clip": join(*names, sign="_") + ".wav",
-            "recording_a": first["recording"],
-            "recording_b": second["recording"].where(is_mixture, ""),
-            "truth": join(first["class_name"], second["class_name"], sign="+"),
-        }
-    )
 
 
 # ------------------------------------------------------------------------- devices and networks
@@ -214,8 +160,8 @@ def fit(
         optimiser, max_lr=constants["LEARNING_RATE"], total_steps=nb_steps
     )
     state = {"history": [], "best": None}
-    if (run.folder / LAST).exists():
-        state = load_checkpoint(run.folder / LAST, network, optimiser, scheduler)
+    if (run.folder / checkpoints.LAST).exists():
+        state = checkpoints.load_checkpoint(run.folder / checkpoints.LAST, network, optimiser, scheduler)
     validation_targets = targets(validation_rows).cpu()
     while len(state["history"]) < constants["EPOCHS"]:
         epoch = len(state["history"])
@@ -249,7 +195,7 @@ def fit(
         if state["best"] is None or rank(row, select_by) > rank(state["best"]["row"], select_by):
             weights = {name: value.cpu().clone() for name, value in network.state_dict().items()}
             state["best"] = {"row": row, "weights": weights}
-        save_checkpoint(run, state, network, optimiser, scheduler)
+        checkpoints.save_checkpoint(run, state, network, optimiser, scheduler)
         print(title, *(f" {name} {value:.3f}" for name, value in list(row.items())[1:]), flush=True)
     network.load_state_dict(state["best"]["weights"])
     return state["history"], state["best"]["row"]
@@ -260,93 +206,7 @@ def rank(row: dict, select_by: str) -> tuple[float, float]:
     return row[f"val_{select_by}"], -row["val_loss"]
 
 
-# -------------------------------------------------------------------- runs, checkpoints, weights
-
-
-def start_run(script: str, model: str, data: SetData, constants: dict) -> report.Run:
-    """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
-
-    model: name in NETWORKS, `_both` behind it where trained on both.
-    """
-    name = crs_lib.run_name(script, model, constants["SET"], constants["SAMPLE_RATE"])
-    results = Path(constants["RESULTS"])
-    stamps = data_stamps(constants)
-    folder = report.new_folder(results, name, tmr.now())
-    run = report.Run(folder, script, model, constants, stamps)
-    if not constants["RESUME"]:
-        return run
-    for last in sorted(results.glob(f"*_{name}/{LAST}"), reverse=True):
-        if (last.parent / report.RECORD).exists():
-            continue
-        content = torch.load(last, map_location="cpu", weights_only=True)
-        if shaping(content["constants"]) == shaping(constants) and content["data"] == stamps:
-            print(f"resuming {last.parent} after {len(content['state']['history'])} epochs")
-            return run._replace(folder=last.parent)
-    print("no unfinished run of these constants: starting a new one")
-    return run
-
-
-def shaping(constants: dict) -> dict:
-    """The constants that a run's numbers depend on."""
-    return {name: value for name, value in constants.items() if name not in PASSING_CONSTANTS}
-
-
-def data_stamps(constants: dict) -> dict:
-    """The stamps of the data a run reads: how it was made."""
-    dataset, sample_rate = constants["DATASET"], constants["SAMPLE_RATE"]
-    outputs = [crs_lib.rate_dir(dataset, sample_rate), crs_lib.mixes_csv(dataset)]
-    if constants["OVERSAMPLE"] > 1:
-        outputs.append(crs_lib.oversample_dir(dataset, sample_rate, constants["OVERSAMPLE"]))
-    return {path.name: crs_lib.read_stamp(dataset, path.name) for path in outputs}
-
-
-def save_checkpoint(run: report.Run, state: dict, network, optimiser, scheduler) -> None:
-    """Write last.pt beside and rename it: all that a killed run needs to go on as if it never was."""
-    content = {
-        "constants": run.constants,
-        "data": run.data,
-        "state": state,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    with crs_lib.replaced_file(run.folder / LAST) as part:
-        torch.save(content, part)
-
-
-def load_checkpoint(path: Path, network, optimiser, scheduler) -> dict:
-    """Put network, optimiser, scheduler and random states back; returns the loop's state."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
-    scheduler.load_state_dict(content["scheduler"])
-    torch.set_rng_state(content["random"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    return content["state"]
-
-
-def save_weights(run: report.Run, network: nn.Module, classes: list[str], figures: dict) -> Path:
-    """Write the weights of a finished training, with all that the flow and predict.py need.
-
-    figures: of the test, and the best epoch's on validation. Returns the file.
-    """
-    path = crs_lib.weights_path(run.constants["MODELS"], run.name)
-    content = {
-        "weights": {name: value.cpu() for name, value in network.state_dict().items()},
-        "constants": run.constants,
-        "data": run.data,
-        "classes": classes,
-        "run": run.folder.name,
-        "metrics": figures,
-        "versions": report.versions(),
-        "synthetic": crs_lib.is_synthetic(run.constants["DATASET"]),
-    }
-    with crs_lib.replaced_file(path) as part:
-        torch.save(content, part)
-    return path
+# ------------------------------------------------------------------------------ finished networks
 
 
 def finish(
@@ -375,44 +235,57 @@ def finish(
         best_epoch=best["epoch"],
         **more,
     )
-    weights = save_weights(run, network, classes, {"test": record["test"], "validation": best})
+    weights = checkpoints.save_weights(
+        run, network, classes, {"test": record["test"], "validation": best}
+    )
     for name, value in record["test"].items():
         low, high = record["test_interval"][name]
-        print(f"test {name}: {100 * value:.1f} %  (95 % interval {100 * low:.1f} to {100 * high:.1f})")
-    print(f"weights: {weights}
-run: {run.folder}")
+        print(f"test {name}: {100 * value:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")
+    print(f"weights: {weights}")
+    print(f"run: {run.folder}")
     return record
 
 
-def load_weights(
-    models: str, script: str, model: str, set_number: int, sample_rate: int, device: torch.device
+def load_network(
+    models: str,
+    script: str,
+    model: str,
+    set_number: int,
+    sample_rate: int,
+    device: torch.device,
+    dataset: str = "",
 ) -> tuple[nn.Module, dict]:
-    """A trained network in evaluation mode, and what its file says of it (see save_weights).
+    """A trained network in evaluation mode, and what its file says of it (see checkpoints.save_weights).
 
-    Raises InputError if the file is missing (naming the script that trains it), damaged, or of
-    another set or rate than its name says.
+    dataset: the root it is to be tested on, empty where there is none.
+    Raises InputError if the file is missing (naming the script that trains it), damaged, of
+    another set or rate than its name says, or synthetic where the root is real (or the reverse).
     """
-    name = crs_lib.run_name(script, model, set_number, sample_rate)
-    path = crs_lib.weights_path(models, name)
-    wanted = {"SET": set_number, "SAMPLE_RATE": sample_rate, "MODELS": models}
-    if model.endswith("_both"):
-        wanted["TRAIN_ON"] = "both"
-    wanted["MODEL"] = model.removesuffix("_both")
+    path = crs_lib.weights_path(models, crs_lib.run_name(script, model, set_number, sample_rate))
+    wanted = {
+        "DATASET": dataset or "dataset",
+        "MODELS": models,
+        "SET": set_number,
+        "SAMPLE_RATE": sample_rate,
+        "TRAIN_ON": "both" if model.endswith("_both") else "mixtures",
+        "MODEL": model.removesuffix("_both"),
+    }
     crs_lib.need(path, f"{script}.py", **wanted)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        constants, classes = content["constants"], content["classes"]
-        nb_outputs = 2 if script == COUNTER else len(classes)
-        network = build(
-            constants["MODEL"], nb_outputs, constants["SAMPLE_RATE"], constants["N_FFT"], device
-        )
-        network.load_state_dict(content["weights"])
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise InputError(f"{path}: not weights that can be read ({reason})") from None
+    content = checkpoints.read_weights(path)
+    constants = content["constants"]
     if (constants["SET"], constants["SAMPLE_RATE"]) != (set_number, sample_rate):
         raise InputError(
             f"{path}: holds weights of set {constants['SET']} at {constants['SAMPLE_RATE']} Hz, not "
             f"of set {set_number} at {sample_rate} Hz"
         )
+    if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
+        kind = "the synthetic set" if content["synthetic"] else "real recordings"
+        raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
+    nb_outputs = 2 if script == COUNTER else len(content["classes"])
+    network = build(constants["MODEL"], nb_outputs, sample_rate, constants["N_FFT"], device)
+    try:
+        network.load_state_dict(content["weights"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(f"{path}: the weights do not fit the network ({reason})") from None
     return network.eval(), content

@@ -1,0 +1,111 @@
+"""What a training leaves on disk: checkpoints that it goes on from, and finished weights."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import crs_lib
+import report
+import tmr
+from crs_lib import InputError
+
+LAST = "last.pt"  # a run's checkpoint, written after every epoch
+WEIGHTS_KEYS = (
+    "weights",
+    "constants",
+    "data",
+    "classes",
+    "run",
+    "metrics",
+    "versions",
+    "synthetic",
+)
+
+
+def start_run(script: str, model: str, constants: dict) -> report.Run:
+    """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
+
+    model: name in NETWORKS, `_both` behind it where trained on both.
+    Raises InputError if its weights would replace some that are real by synthetic ones, or the
+    reverse.
+    """
+    name = crs_lib.run_name(script, model, constants["SET"], constants["SAMPLE_RATE"])
+    results = Path(constants["RESULTS"])
+    folder = report.new_folder(results, name, tmr.now())
+    run = report.Run(folder, script, model, constants, report.data_stamps(constants))
+    weights = crs_lib.weights_path(constants["MODELS"], name)
+    if weights.exists() and read_weights(weights)["synthetic"] != run.synthetic:
+        kind = "real recordings" if run.synthetic else "the synthetic set"
+        raise InputError(f"{weights} was trained on {kind}: name another folder with --models")
+    if not constants["RESUME"]:
+        return run
+    for last in sorted(results.glob(f"*_{name}/{LAST}"), reverse=True):
+        if (last.parent / report.RECORD).exists():
+            continue
+        content = torch.load(last, map_location="cpu", weights_only=True)
+        if report.is_same_work(content, run.constants, run.data):
+            print(f"resuming {last.parent} after {len(content['state']['history'])} epochs")
+            return run._replace(folder=last.parent)
+    print("no unfinished run of these constants: starting a new one")
+    return run
+
+
+def save_checkpoint(run: report.Run, state: dict, network, optimiser, scheduler) -> None:
+    """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
+    content = {
+        "constants": run.constants,
+        "data": run.data,
+        "state": state,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with crs_lib.replaced_file(run.folder / LAST) as part:
+        torch.save(content, part)
+
+
+def load_checkpoint(path: Path, network, optimiser, scheduler) -> dict:
+    """Put network, optimiser, scheduler and random states back; returns the loop's state."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    network.load_state_dict(content["network"])
+    optimiser.load_state_dict(content["optimiser"])
+    scheduler.load_state_dict(content["scheduler"])
+    torch.set_rng_state(content["random"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(content["random_cuda"])
+    return content["state"]
+
+
+def save_weights(run: report.Run, network: nn.Module, classes: list[str], figures: dict) -> Path:
+    """Write the weights of a finished training, with all that the flow and predict.py need.
+
+    figures: of the test, and the best epoch's on validation. Returns the file.
+    """
+    path = crs_lib.weights_path(run.constants["MODELS"], run.name)
+    content = {
+        "weights": {name: value.cpu() for name, value in network.state_dict().items()},
+        "constants": run.constants,
+        "data": run.data,
+        "classes": classes,
+        "run": run.folder.name,
+        "metrics": figures,
+        "versions": report.versions(),
+        "synthetic": crs_lib.is_synthetic(run.constants["DATASET"]),
+    }
+    with crs_lib.replaced_file(path) as part:
+        torch.save(content, part)
+    return path
+
+
+def read_weights(path: Path) -> dict:
+    """What save_weights wrote; no code in it is run. Raises InputError if it cannot be read."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: content[key] for key in WEIGHTS_KEYS}
+    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(f"{path}: not weights that can be read ({reason})") from None

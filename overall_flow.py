@@ -1,0 +1,176 @@
+"""Test the overall flow: count the classes of a clip, then name them.
+
+Each test clip of the set goes to the counter; a clip of one class then to the single-label
+classifier, a clip of two to the two-label one. Beside it: the same with the true count given;
+without a counter (the network trained on both, its best name, and the second where it exceeds the
+threshold chosen on validation); and what a logistic regression on give-aways alone (peak, RMS,
+crest factor, digital silence, spectral flatness) reaches at counting.
+
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
+        weights from models/: counter, single-label, two-label, two-label trained on both.
+Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, flow.png,
+        confusion.png.
+How many  set 1: 40 single clips and 720 mixtures.
+Takes   half a minute on 2 CPU cores.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import crs_lib
+import metrics
+import pictures
+import report
+import set_data
+import tmr
+import training
+from crs_lib import InputError
+from UNet_utils import audio_STFT_torch
+
+# ---- constants: edit here, or override, e.g.  python overall_flow.py --set 3
+DATASET = "dataset"  # root of all prepared data
+DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
+RESULTS = "results"  # run folders
+MODELS = "models"  # finished weights
+SET = 1  # division set, 1 to 10
+SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made and of the weights
+COUNTER_MODEL = "asc"  # the counter's network
+CLASSIFIER_MODEL = "isocc"  # the classifiers' network
+SEED = 0  # of the training mixtures that the give-away baseline learns from
+DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
+THREADS = 0  # CPU threads; 0 leaves torch's choice
+CONSTANTS = crs_lib.constants_from_command_line(
+    globals(),
+    COUNTER_MODEL=tuple(training.NETWORKS),
+    CLASSIFIER_MODEL=tuple(training.NETWORKS),
+)
+
+WAYS = ("with_counter", "true_count", "no_counter")
+
+
+def load_networks(device: torch.device) -> dict[str, tuple[torch.nn.Module, dict]]:
+    """Task -> (network, what its file says); all of this set, rate and data, of equal classes."""
+    wanted = {
+        "counter": (training.COUNTER, COUNTER_MODEL),
+        "single": (training.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
+        "both": (training.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
+    }
+    networks = {
+        task: training.load_network(MODELS, script, model, SET, SAMPLE_RATE, device, DATASET)
+        for task, (script, model) in wanted.items()
+    }
+    if len({tuple(content["classes"]) for _, content in networks.values()}) > 1:
+        raise InputError(f"{MODELS}: the four weights were trained on different classes")
+    return networks
+
+
+def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
+    """What tells of bookkeeping and not of sound: float64 (clips, 5).
+
+    Peak, RMS, crest factor, share of digital silence, spectral flatness (of the mean power
+    spectrum) of the waveforms as the counter gets them, (clips, samples).
+    """
+    peak = waveforms.abs().amax(dim=1)
+    rms = waveforms.square().mean(dim=1).sqrt()
+    power = audio_STFT_torch(waveforms, n_fft).abs().square().mean(dim=2) + 1e-12
+    flatness = power.log().mean(dim=1).exp() / power.mean(dim=1)
+    silence = (waveforms == 0).float().mean(dim=1)
+    columns = (peak, rms, peak / rms.clamp(min=1e-12), silence, flatness)
+    return torch.stack(columns, dim=1).double().cpu().numpy()
+
+
+def giveaway_counts(
+    stems: torch.Tensor, data: set_data.SetData, test_rows: np.ndarray, counter: dict
+) -> np.ndarray:
+    """Counts (1 or 2) of the test clips, by a logistic regression on give-aways alone.
+
+    It learns from the singles and mixtures of the counter's own first epoch.
+    """
+    mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
+    rows = np.concatenate([data.singles["train"], mixtures])
+    seen, tested = (
+        np.concatenate(
+            [
+                giveaways(training.waveforms_of(stems, batch), counter["N_FFT"])
+                for batch in np.array_split(part, max(1, len(part) // 256))
+            ]
+        )
+        for part in (rows, test_rows)
+    )
+    regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
+    regression.fit(seen, np.where(rows[:, 1] == set_data.NO_STEM, 1, 2))
+    return regression.predict(tested)
+
+
+def predictions(
+    networks: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
+) -> pd.DataFrame:
+    """The table of predictions: the counter's count, and the names each of the three ways."""
+    scores = {}
+    for task, (network, content) in networks.items():
+        scores[task] = training.logits_of(
+            network, stems, rows, content["constants"]["N_FFT"]
+        ).numpy()
+    table = set_data.recordings_of(data.stems, rows)
+    table["count"] = scores["counter"].argmax(axis=1) + 1
+    best_one = set_data.best_names(scores["single"], 1, data.classes)
+    best_two = set_data.best_names(scores["two_label"], 2, data.classes)
+    table["with_counter"] = np.where(table["count"] == 1, best_one, best_two)
+    table["true_count"] = np.where(rows[:, 1] == set_data.NO_STEM, best_one, best_two)
+    both = 1 / (1 + np.exp(-scores["both"]))
+    threshold = networks["both"][1]["metrics"]["validation"]["val_threshold"]
+    counts = 1 + (np.sort(both, axis=1)[:, -2] > threshold)
+    table["no_counter"] = set_data.best_names(both, counts, data.classes)
+    return table
+
+
+def main() -> None:
+    timer = tmr.start()
+    device = training.choose_device(DEVICE, THREADS)
+    networks = load_networks(device)
+    counter = networks["counter"][1]["constants"]
+
+    oversample = counter["OVERSAMPLE"]
+    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
+    if data.classes != networks["counter"][1]["classes"]:
+        raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
+    stems = training.load(data.stems, SAMPLE_RATE, device)
+
+    test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+    table = predictions(networks, stems, test_rows, data)
+    table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
+
+    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    constants = {**CONSTANTS, "OVERSAMPLE": oversample}
+    name = crs_lib.run_name("overall_flow", model, SET, SAMPLE_RATE)
+    folder = report.new_folder(Path(RESULTS), name, tmr.now())
+    run = report.Run(folder, "overall_flow", model, constants, report.data_stamps(constants))
+    record = report.write_record(
+        run,
+        metrics.flow_figures,
+        table,
+        history=[],
+        seconds=tmr.seconds(timer),
+        machine_used=report.machine(str(device), torch.get_num_threads()),
+        trained_in={task: content["run"] for task, (_, content) in networks.items()},
+        counter=metrics.unweighted(metrics.counter_figures, table),
+    )
+    pictures.plot_flow(run, record)
+    answers = pictures.named_and_absent(table["truth"], table["with_counter"])
+    pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
+    for way in WAYS:
+        figures = {name: 100 * value for name, value in record["test"][way].items()}
+        print(f"{way:>12}:", "  ".join(f"{name} {value:.1f} %" for name, value in figures.items()))
+    print(f"run: {run.folder}")
+    print(f"done in {tmr.elapsed(timer)}")
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

@@ -1,0 +1,121 @@
+"""The pictures of a run: learning curves, confusion, attention, the flow's bars."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import crs_lib
+from report import Run
+
+
+def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
+    """Write a figure whole; one from the synthetic set says so."""
+    if synthetic:
+        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with crs_lib.replaced_file(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+    plt.close(figure)
+
+
+def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) -> None:
+    """curves.png: losses and the validation figure that picks the epoch."""
+    table = pd.DataFrame(history)
+    epochs = table["epoch"] + 1
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+    left.plot(epochs, table["train_loss"], "o-", label="training")
+    left.plot(epochs, table["val_loss"], "o-", label="validation")
+    left.set(xlabel="epoch", ylabel="loss", title="loss")
+    left.legend()
+    right.plot(epochs, table[f"val_{select_by}"], "o-", color="C1")
+    right.axvline(best_epoch + 1, color="grey", linestyle=":", label="epoch taken")
+    title = f"validation: {select_by.replace('_', ' ')}"
+    right.set(xlabel="epoch", ylim=(0, 1.02), title=title)
+    right.legend()
+    save_picture(figure, run.folder / "curves.png", run.synthetic)
+
+
+def plot_confusion(
+    run: Run, truth: pd.Series, predicted: pd.Series, labels: list, title: str
+) -> None:
+    """confusion.png: how often each true label (row) got each answer (column), in clips."""
+    counts = pd.crosstab(truth, predicted).reindex(index=labels, columns=labels, fill_value=0)
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    size = 2.5 + 0.45 * len(labels)
+    figure, axis = plt.subplots(figsize=(size + 1.2, size))
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts.to_numpy()):
+        if count:
+            dark = shares.iat[row, column] > 0.5
+            axis.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
+    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="answer", ylabel="truth", title=title)
+    save_picture(figure, run.folder / "confusion.png", run.synthetic)
+
+
+def named_and_absent(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """For a confusion matrix of names joined by +: (class in the clip, class named) pairs.
+
+    A class of the clip counts with itself where it was named, and with every class that was named
+    though the clip does not hold it.
+    """
+    pairs = pd.DataFrame({"truth": truth.str.split("+"), "answer": answers.str.split("+")})
+    pairs["all"] = pairs["truth"]
+    pairs = pairs.explode("truth").explode("answer")
+    absent = [
+        answer not in names for answer, names in zip(pairs["answer"], pairs["all"], strict=True)
+    ]
+    pairs = pairs[absent | (pairs["truth"] == pairs["answer"])]
+    return pairs["truth"].reset_index(drop=True), pairs["answer"].reset_index(drop=True)
+
+
+def plot_attention(
+    run: Run, spectrograms: np.ndarray, attentions: np.ndarray, titles: list[str]
+) -> None:
+    """attention.png: clips' spectrograms, and over them where in time the counter attended.
+
+    spectrograms: (clips, bins, frames), log magnitude. attentions: (clips, frames).
+    """
+    figure, axes = plt.subplots(
+        2, len(titles), figsize=(4.5 * len(titles), 4.5), height_ratios=(1, 2.5), squeeze=False
+    )
+    seconds = np.linspace(0, 5, spectrograms.shape[-1])
+    top_khz = run.constants["SAMPLE_RATE"] / 2000
+    for column, title in enumerate(titles):
+        axes[0, column].plot(seconds, attentions[column], color="C3")
+        axes[0, column].set(title=title, xlim=(0, 5), ylabel="attention")
+        axes[1, column].imshow(
+            spectrograms[column], origin="lower", aspect="auto", extent=(0, 5, 0, top_khz)
+        )
+        axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)")
+    save_picture(figure, run.folder / "attention.png", run.synthetic)
+
+
+def plot_flow(run: Run, record: dict) -> None:
+    """flow.png: the exact set of names, in the three ways, with 95 % intervals."""
+    ways = {
+        "with_counter": "with the counter",
+        "true_count": "true count given",
+        "no_counter": "without a counter",
+    }
+    figure, axis = plt.subplots(figsize=(8, 3.8))
+    groups = ("exact_set_single", "exact_set_mixture", "exact_set_balanced")
+    for shift, (way, label) in enumerate(ways.items()):
+        values = np.array([record["test"][way][group] for group in groups])
+        lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
+        # A quantile interval need not hold the point estimate: no bar then on that side.
+        errors = np.maximum(0, (values - lows, highs - values))
+        places = np.arange(len(groups)) + 0.26 * (shift - 1)
+        axis.bar(places, 100 * values, 0.24, yerr=100 * errors, capsize=3, label=label)
+    axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
+    axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
+    axis.legend()
+    save_picture(figure, run.folder / "flow.png", run.synthetic)

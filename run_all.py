@@ -1,0 +1,221 @@
+"""Run every script in order for the sets asked for, and print the summary.
+
+A preparation step whose output is whole and up to date is passed over (--redo makes it again); a
+training that was cut off goes on, a finished one of the same constants is kept. Where ESC-50 is
+neither there nor to be downloaded, the whole runs on the synthetic set in dataset_demo/, and says
+so.
+
+Reads   ESC-50 (found or downloaded).
+Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md}.
+Takes   for one set 40 minutes on 2 CPU cores.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+
+import crs_lib
+import report
+import tmr
+from crs_lib import InputError
+
+# ---- constants: edit here, or override, e.g.  python run_all.py --sets 1 2 3
+DATASET = "dataset"  # root of all prepared data
+DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
+ESC50_DIR = ""  # ESC-50 folder that you already have; empty: environment, then <DATASET>/ESC-50
+RESULTS = "results"  # run folders and the summary
+MODELS = "models"  # finished weights
+SETS = [1]  # division sets, 1 to 10
+SAMPLE_RATE = 4000  # Hz
+N_FFT = 256  # STFT window in samples
+OVERSAMPLE = 5  # files per single clip, itself included
+MAX_SHIFT = 1.0  # semitones, the furthest pitch shift in either direction
+WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
+COUNTER_MODEL = "asc"  # the counter's network
+CLASSIFIER_MODEL = "isocc"  # the classifiers' network
+EPOCHS = 0  # of every training; 0 leaves each script its own
+SEED = 0  # of the trainings
+DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
+N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
+REDO = False  # make every preparation step and every training again
+CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
+
+DEMO = "dataset_demo"
+COUNTER = "audio_source_counter.py"
+SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
+TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
+
+
+def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
+    """Run the command that `crs_lib.words` gave, with this Python, from the user's own folder."""
+    return subprocess.run(
+        [sys.executable, str(crs_lib.HERE / words[1]), *words[2:]], check=False, **options
+    )
+
+
+def run_script(script: str, environment: dict[str, str] | None = None, **constants: object) -> None:
+    """Run a script with these constants; its failure ends this one."""
+    print(f"\n$ {crs_lib.command(script, **constants)}", flush=True)
+    status = start(
+        crs_lib.words(script, **constants), env={**os.environ, **(environment or {})}
+    ).returncode
+    if status:
+        raise InputError(f"{script} ended with status {status}: its message stands above")
+
+
+def get_esc50() -> dict[str, object]:
+    """Find or download ESC-50. Returns the constants to hand on: those of the synthetic root where
+    neither was possible and no folder was named.
+    """
+    handed = {name: CONSTANTS[name] for name in CONSTANTS if name not in ("SETS", "N_JOBS", "REDO")}
+    words = crs_lib.words("0_get_esc50.py", DATASET=DATASET, ESC50_DIR=ESC50_DIR)
+    got = start(words, stdout=subprocess.PIPE, text=True)
+    if got.returncode == 0:
+        print(f"$ {' '.join(words)}\n{got.stdout}", end="", flush=True)
+        return handed
+    if crs_lib.explicit_esc50_dir(DATASET, ESC50_DIR) or crs_lib.is_synthetic(DATASET):
+        raise InputError("there is no whole ESC-50 folder: the message stands above")
+    crs_lib.say_synthetic(DEMO)
+    print("ESC-50 is neither there nor to be downloaded: everything below runs on a stand-in")
+    handed["DATASET"] = DEMO
+    for name, usual in (("RESULTS", "results"), ("MODELS", "models")):
+        if handed[name] == usual:
+            handed[name] = f"{DEMO}/{usual}"
+    defaults = crs_lib.read_constants(crs_lib.HERE / "0_get_esc50.py")
+    made_with = {name: value for name, (value, _) in defaults.items()}
+    if REDO or not crs_lib.is_up_to_date(DEMO, Path(DEMO, "ESC-50"), made_with):
+        run_script("0_get_esc50.py", DATASET=DEMO, SYNTHETIC=True)
+    return handed
+
+
+def all_constants(script: str, handed: dict) -> dict:
+    """The constants that a script has when these are handed to it."""
+    known = crs_lib.read_constants(crs_lib.HERE / script)
+    return {name: handed.get(name, default) for name, (default, _) in known.items()}
+
+
+def prepare(handed: dict) -> None:
+    """Run the preparation steps whose output is missing, or made otherwise than it now would be."""
+    dataset, texts = handed["DATASET"], crs_lib.division_dir(handed["DATASET"], DIVISION_DIR)
+    steps = {
+        "0_make_esc10.py": crs_lib.esc10_dir(dataset),
+        "0_rename_files.py": crs_lib.rename_dir(dataset),
+        "0_txt_div.py": texts,
+        "0_downsampling.py": crs_lib.rate_dir(dataset, SAMPLE_RATE),
+        "0_pitch_oversample_4k.py": crs_lib.oversample_dir(dataset, SAMPLE_RATE, OVERSAMPLE),
+        "0_2mix_norm_vol.py": crs_lib.mix_dir(dataset, SAMPLE_RATE),
+        "0_2mix_csv.py": crs_lib.mixes_csv(dataset),
+    }
+    if DIVISION_DIR and texts.exists():
+        del steps["0_txt_div.py"]  # somebody's own division is not to be replaced
+    if WRITE == "none":
+        del steps["0_2mix_norm_vol.py"]
+    handed = {**handed, "SET": SETS[0]}
+    for script, output in steps.items():
+        constants = all_constants(script, handed)
+        if script == "0_make_esc10.py":
+            constants["ESC50_DIR"] = str(crs_lib.esc50_dir(dataset, ESC50_DIR))
+        if not REDO and crs_lib.is_up_to_date(dataset, output, constants):
+            print(f"{output} is up to date")
+        else:
+            run_script(script, **handed)
+
+
+def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
+    """Train the four networks of a set and test the flow; what is finished is kept."""
+    handed = {**handed, "SET": set_number, "RESUME": True}
+    if EPOCHS == 0:
+        del handed["EPOCHS"]
+    classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
+    trainings = {
+        "counter": (COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
+        "single": (SINGLE, CLASSIFIER_MODEL, classifier),
+        "two_label": (TWO_LABEL, CLASSIFIER_MODEL, classifier),
+        "both": (TWO_LABEL, f"{CLASSIFIER_MODEL}_both", {**classifier, "TRAIN_ON": "both"}),
+    }
+    runs = {}
+    for task, (script, model, constants) in trainings.items():
+        name = crs_lib.run_name(Path(script).stem, model, set_number, SAMPLE_RATE)
+        kept = None if REDO else finished_run(name, script, constants)
+        if kept:
+            print(f"{kept} is finished")
+        else:
+            run_script(script, environment, **constants)
+        runs[task] = report.newest_finished(Path(handed["RESULTS"]), name).name
+    name = flow_name(set_number)
+    kept = None if REDO else finished_run(name, "overall_flow.py", handed)
+    if kept and report.read_record(kept)["trained_in"] == runs:
+        print(f"{kept} is finished")
+    else:
+        run_script("overall_flow.py", environment, **handed)
+
+
+def finished_run(name: str, script: str, handed: dict) -> Path | None:
+    """The newest finished run of that name, if it has these constants and its weights."""
+    folder = report.newest_finished(Path(handed["RESULTS"]), name)
+    if folder is None:
+        return None
+    record = report.read_record(folder)
+    constants = all_constants(script, handed)
+    # What the flow takes over from the counter's weights.
+    constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
+    same = report.is_same_work(record, constants, report.data_stamps(constants))
+    # The flow leaves no weights.
+    whole = script == "overall_flow.py" or crs_lib.weights_path(handed["MODELS"], name).exists()
+    return folder if same and whole else None
+
+
+def flow_name(set_number: int) -> str:
+    """Run name of the flow on a set."""
+    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    return crs_lib.run_name("overall_flow", model, set_number, SAMPLE_RATE)
+
+
+def environments() -> list[dict[str, str]]:
+    """One environment a job: its own GPU where there are several."""
+    if N_JOBS == 1:
+        return [{}]
+    import torch  # two seconds that only this case needs
+
+    nb_gpus = torch.cuda.device_count()
+    return [
+        {"CUDA_VISIBLE_DEVICES": str(job % nb_gpus)} if nb_gpus else {} for job in range(N_JOBS)
+    ]
+
+
+def show_summary(handed: dict) -> None:
+    """Write the summary over the sets, print its table and where the pictures are."""
+    results = Path(handed["RESULTS"])
+    faithful = (COUNTER_MODEL, CLASSIFIER_MODEL) == ("asc", "isocc")
+    model = "" if faithful else f"_{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(SETS)}.json"
+    summary = report.summarise(results, [flow_name(number) for number in SETS], path)
+    print("\n" + report.summary_table(summary))
+    pictures = [
+        picture for run in summary["runs"] for picture in sorted((results / run).glob("*.png"))
+    ]
+    print("pictures:", *pictures, sep="\n  ")
+    print(f"summary: {path} (and .csv, .md)")
+
+
+def main() -> None:
+    timer = tmr.start()
+    handed = get_esc50()
+    prepare(handed)
+    threads = max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0
+    jobs = environments()
+    joblib.Parallel(n_jobs=N_JOBS, prefer="threads")(
+        joblib.delayed(train_and_test)(number, {**handed, "THREADS": threads}, jobs[i % N_JOBS])
+        for i, number in enumerate(SETS)
+    )
+    show_summary(handed)
+    print(f"done in {tmr.elapsed(timer)}")
+    if handed["DATASET"] != DATASET:
+        crs_lib.say_synthetic(handed["DATASET"])
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

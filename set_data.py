@@ -1,0 +1,167 @@
+"""One division set as rows of stems: its files, singles, mixtures, draws, and answers about them.
+
+A clip is a row (stem, second stem): two indices into the table of stems, the second NO_STEM for
+a single clip. So singles and mixtures are handled alike.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import crs_lib
+import esc10_data
+from crs_lib import InputError
+
+NO_STEM = -1  # in place of a single clip's second stem
+
+
+class SetData(NamedTuple):
+    """What the three trainings and the flow take from one division set."""
+
+    stems: pd.DataFrame  # as choose_stems has it
+    classes: list[str]  # sorted
+    singles: dict[str, np.ndarray]  # part -> rows (clips, 2), the copies of training clips included
+    mixtures: dict[str, np.ndarray]  # part -> rows (mixtures, 2) of originals
+
+
+def choose_files(
+    dataset: str, division_flag: str, set_number: int, sample_rate: int, oversample: int
+) -> SetData:
+    """Choose the files of a set and what they are; nothing is loaded yet.
+
+    Raises InputError, naming the script to run, if an earlier step's output is missing.
+    """
+    texts = crs_lib.division_dir(dataset, division_flag)
+    crs_lib.need(texts, "0_txt_div.py", DATASET=dataset)
+    division = esc10_data.read_division(texts, set_number)
+    stems = choose_stems(dataset, sample_rate, oversample, division)
+    singles, mixtures = {}, {}
+    for part in crs_lib.PARTS:
+        rows = np.flatnonzero(stems["part"] == part)
+        singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
+        mixtures[part] = choose_mixtures(dataset, set_number, part, stems)
+    return SetData(stems, list(stems["class_name"].unique()), singles, mixtures)
+
+
+def choose_stems(
+    dataset: str, sample_rate: int, oversample: int, division: dict[str, list[int]]
+) -> pd.DataFrame:
+    """The files of one set: every clip, and behind each training clip its pitch-shifted copies.
+
+    Returns one row a file: file, part, class_name, class_index, number, copy (0 is the original),
+    recording. The copies of a clip follow it, in the order of `copy_shifts`.
+    Raises InputError if an earlier step's folder is missing or a clip is in no part of the set.
+    """
+    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
+    originals = crs_lib.rate_dir(dataset, sample_rate)
+    copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
+    crs_lib.need(originals, "0_downsampling.py", **here)
+    if oversample > 1:
+        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
+    classes, numbers = esc10_data.class_numbers(originals)
+    part_of = {number: part for part, members in division.items() for number in members}
+    if set(part_of) != set(numbers):
+        raise InputError(
+            f"the division texts do not fit the clips of {originals}: run  "
+            f"{crs_lib.command('0_txt_div.py', DATASET=dataset)}  first"
+        )
+    names = pd.read_csv(crs_lib.rename_dir(dataset) / "names.csv", dtype={"src_file": str})
+    recordings = dict(zip(names["file"], names["src_file"], strict=True))
+    rows = []
+    for class_index, name in enumerate(classes):
+        for number in numbers:
+            part = part_of[number]
+            endings = esc10_data.copy_shifts(oversample if part == "train" else 1, 0)
+            for copy, ending in enumerate(endings):
+                folder = copies if copy else originals
+                file = folder / name / f"{name}{number}{ending}.wav"
+                recording = recordings[f"{name}{number}.wav"]
+                rows.append((file, part, name, class_index, number, copy, recording))
+    columns = ["file", "part", "class_name", "class_index", "number", "copy", "recording"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def choose_mixtures(dataset: str, set_number: int, part: str, stems: pd.DataFrame) -> np.ndarray:
+    """The mixtures of one part of a set, as rows of originals in `stems`: int (mixtures, 2).
+
+    Raises InputError if the table is missing, or is not the table of these clips.
+    """
+    path = crs_lib.mixes_csv(dataset)
+    crs_lib.need(path, "0_2mix_csv.py", DATASET=dataset)
+    table = pd.read_csv(path)
+    table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
+    originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
+    row_of = {(c, n): row for row, c, n in originals[["class_name", "number"]].itertuples()}
+    pairs = [
+        [row_of.get(key, -1) for key in zip(table[f"{s}_class"], table[f"{s}_num"], strict=True)]
+        for s in "AB"
+    ]
+    rows = np.array(pairs, dtype=np.int64).T
+    if len(rows) == 0 or rows.min() < 0:
+        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
+        raise InputError(f"{path} does not fit the clips and divisions: run  {redo}  first")
+    return rows
+
+
+def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Random undersampling: `nb_wanted` of `nb_mixtures` indices (or all), none twice."""
+    return rng.choice(nb_mixtures, size=min(nb_wanted, nb_mixtures), replace=False)
+
+
+def pick_copies(rows: np.ndarray, oversample: int, rng: np.random.Generator) -> np.ndarray:
+    """For each stem of each mixture one of its copies (the original included) at random.
+
+    rows: of training originals in the stems, int (mixtures, 2); the copies of each follow it.
+    """
+    return rows + rng.integers(oversample, size=rows.shape)
+
+
+def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random undersampling: as many training mixtures as there are training singles.
+
+    With REDRAW each epoch draws anew, else all have the first one's. The pair of clips is drawn
+    first, then for each stem one of its copies.
+    Returns rows (mixtures, 2), and which of data.mixtures["train"] they are (indices).
+    """
+    rng = np.random.default_rng([constants["SEED"], epoch if constants["REDRAW"] else 0])
+    mixtures = data.mixtures["train"]
+    drawn = undersample(len(mixtures), len(data.singles["train"]), rng)
+    return pick_copies(mixtures[drawn], constants["OVERSAMPLE"], rng), drawn
+
+
+def never_drawn(data: SetData, constants: dict, nb_epochs: int) -> np.ndarray:
+    """Rows of the training mixtures (originals) that no epoch of a run drew."""
+    drawn = [draw_mixtures(data, constants, epoch)[1] for epoch in range(nb_epochs)]
+    return np.delete(data.mixtures["train"], np.concatenate(drawn), axis=0)
+
+
+def recordings_of(stems: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """The first columns of a table of predictions: clip, recording_a, recording_b, truth."""
+    first = stems.iloc[rows[:, 0]].reset_index(drop=True)
+    second = stems.iloc[rows[:, 1]].reset_index(drop=True)
+    is_mixture = pd.Series(rows[:, 1] != NO_STEM)
+
+    def join(ending_a: pd.Series, ending_b: pd.Series, sign: str) -> pd.Series:
+        return ending_a + (sign + ending_b).where(is_mixture, "")
+
+    names = [part["file"].map(lambda path: path.stem) for part in (first, second)]
+    return pd.DataFrame(
+        {
+            "clip": join(*names, sign="_") + ".wav",
+            "recording_a": first["recording"],
+            "recording_b": second["recording"].where(is_mixture, ""),
+            "truth": join(first["class_name"], second["class_name"], sign="+"),
+        }
+    )
+
+
+def best_names(scores: np.ndarray, counts: int | np.ndarray, classes: list[str]) -> np.ndarray:
+    """The best one or two names of each clip, in sorted order, joined by +.
+
+    scores: (clips, classes). counts: 1 or 2, one for all clips or one each. Returns texts (clips,).
+    """
+    names = np.array(classes, dtype=object)
+    first, second = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :2], axis=1).T
+    pairs = names[first] + "+" + names[second]
+    return np.where(np.asarray(counts) == 2, pairs, names[scores.argmax(axis=1)])

@@ -1,0 +1,85 @@
+"""Whole scripts are run as a user runs them: by subprocess, on a small synthetic set."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))
+
+PREPARATION = (
+    "0_make_esc10.py",
+    "0_rename_files.py",
+    "0_txt_div.py",
+    "0_downsampling.py",
+    "0_pitch_oversample_4k.py",
+    "0_2mix_norm_vol.py",
+    "0_2mix_csv.py",
+)
+CLASSES = ("chainsaw", "clock_tick", "crackling_fire", "crying_baby")
+
+
+def start(script, *flags, cwd=HERE, environment=None, **options):
+    """Run a script; the environment's own ESC50_DIR is left out unless `environment` has it."""
+    variables = {name: value for name, value in os.environ.items() if name != "ESC50_DIR"}
+    command = [sys.executable, str(HERE / script), *map(str, flags)]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**variables, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
+    )
+
+
+def succeed(script, *flags, **options):
+    done = start(script, *flags, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fail(script, *flags, status=1, **options):
+    """The message of a script that must fail: the last line of standard error, no traceback."""
+    done = start(script, *flags, **options)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr.rstrip("\n").split("\n")[-1]
+
+
+def load_script(name):
+    """A script as a module: its name need not be one that `import` could take."""
+    spec = importlib.util.spec_from_file_location(name.replace(".py", "_script"), HERE / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prepare(root):
+    for script in PREPARATION:
+        succeed(script, "--dataset", root)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The root of a small synthetic set, prepared: 4 classes x 10 clips. Not to be changed."""
+    root = tmp_path_factory.mktemp("demo") / "data"
+    flags = ("--synthetic", "--clips-per-class", 10, "--nb-classes", len(CLASSES))
+    succeed("0_get_esc50.py", "--dataset", root, *flags)
+    prepare(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_esc50():
+    """A real ESC-50 folder, which the environment's ESC50_DIR names; else the test is skipped."""
+    folder = os.environ.get("ESC50_DIR")
+    if not folder or not Path(folder, "meta", "esc50.csv").is_file():
+        pytest.skip("the real recordings are not here: ESC50_DIR names no ESC-50 folder")
+    return Path(folder)

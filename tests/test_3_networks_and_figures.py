@@ -1,0 +1,239 @@
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+import metrics
+import set_data
+import training
+from asc_model import ASC
+from CNN_ISOCC_copy import CNN_ISOCC
+
+
+def nb_parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_asc_has_its_size_and_two_logits():
+    network = ASC().eval()
+    assert nb_parameters(network) < 1_000_000
+    logits, attention = network(torch.rand(2, 1, 129, 313), with_attention=True)
+    assert logits.shape == (2, 2) and attention.shape == (2, 313)
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(2))
+    assert (attention >= 0).all()
+
+
+def test_asc_reads_spectra_one_after_the_other():
+    network = ASC(nb_bins=129).eval()
+    seen = []
+    network.convolutions = torch.nn.Identity()
+    network.recurrent.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    spectrogram = torch.rand(1, 1, 129, 20)
+    network(spectrogram)
+    for frame in range(20):
+        assert torch.equal(seen[0][0, frame], spectrogram[0, 0, :, frame])
+
+
+def test_asc_convolutions_keep_the_spectrograms_size():
+    assert ASC().convolutions(torch.rand(2, 1, 129, 313)).shape == (2, 1, 129, 313)
+
+
+def test_isocc_has_its_size():
+    network = CNN_ISOCC(10, 129, 313).eval()
+    assert round(nb_parameters(network) / 1e6, 2) == 4.63
+    assert network.convolutions(torch.rand(1, 1, 129, 313)).shape == (1, 64, 4, 15)
+    spectrograms = torch.rand(3, 1, 129, 313)
+    assert torch.equal(network(spectrograms, as_scores=True), torch.sigmoid(network(spectrograms)))
+
+
+@pytest.mark.parametrize(("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)])
+@pytest.mark.parametrize("model", training.NETWORKS)
+def test_networks_are_built_for_every_rate(model, rate, n_fft):
+    network = training.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
+    waves = torch.rand(1, 5 * rate)
+    assert network(training.features(waves, n_fft)).shape == (1, 7)
+
+
+def test_a_spectrogram_that_is_too_small_is_named():
+    with pytest.raises(ValueError, match="75 x 313 is too small: 76 x 76 or more"):
+        CNN_ISOCC(10, 75, 313)
+    CNN_ISOCC(10, 76, 76)
+
+
+@pytest.mark.parametrize("model", training.NETWORKS)
+def test_an_answer_does_not_depend_on_the_neighbours_in_the_batch(model):
+    torch.manual_seed(0)
+    network = training.build(model, 3, 4000, 256, torch.device("cpu"))
+    stems = torch.rand(6, 20_000) - 0.5
+    rows = np.array([[i, -1] for i in range(6)])
+    together = training.logits_of(network, stems, rows, 256)
+    alone = torch.cat([training.logits_of(network, stems, row[None], 256) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_waveforms_of_a_batch_against_a_slow_sum():
+    stems = torch.rand(4, 100, generator=torch.manual_seed(0)) - 0.5
+    stems[3] = 0
+    rows = np.array([[0, 1], [2, set_data.NO_STEM], [0, 3], [3, set_data.NO_STEM]])
+    got = training.waveforms_of(stems, rows)
+    for wave, (a, b) in zip(got, rows, strict=True):
+        expected = stems[a] + (stems[b] if b >= 0 else 0)
+        rms = expected.double().square().mean().sqrt()
+        torch.testing.assert_close(wave, (expected * 0.1 / rms).nan_to_num().float())
+
+
+# ------------------------------------------------------------------------------------- answers
+
+
+def test_best_names_are_sorted_and_as_many_as_counted():
+    scores = np.array([[0.1, 0.9, 0.5], [0.8, 0.1, 0.7]])
+    classes = ["ant", "bee", "cat"]
+    assert list(set_data.best_names(scores, 2, classes)) == ["bee+cat", "ant+cat"]
+    assert list(set_data.best_names(scores, np.array([1, 2]), classes)) == ["bee", "ant+cat"]
+
+
+# ------------------------------------------------------------------------------------- figures
+
+
+def table(truths, recordings, **columns):
+    a, b = zip(*recordings, strict=True)
+    return pd.DataFrame({"truth": truths, "recording_a": a, "recording_b": b, **columns})
+
+
+MIXED = table(
+    ["x", "x", "y", "x+y", "x+y"],
+    [("1", ""), ("2", ""), ("3", ""), ("1", "3"), ("2", "3")],
+    count=[1, 2, 1, 2, 1],
+    names=["x", "y", "y", "x+y", "x"],
+)
+
+
+def test_balanced_accuracy_is_the_mean_of_the_two_kinds():
+    figures = metrics.unweighted(metrics.counter_figures, MIXED)
+    assert figures == pytest.approx(
+        {"accuracy_single": 2 / 3, "accuracy_mixture": 1 / 2, "accuracy_balanced": 7 / 12}
+    )
+    exact = metrics.exact_set_figures(MIXED, "names", np.ones((1, 5)))
+    assert exact["exact_set_balanced"] == pytest.approx(7 / 12)
+
+
+def test_average_precision_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    scores = np.round(rng.random(60), 1)  # with ties
+    positives = rng.random(60) < 0.3
+    weights = np.vstack([np.ones(60), rng.integers(0, 4, (5, 60))]).astype(float)
+    got = metrics.average_precision(scores, positives, weights)
+    for value, weight in zip(got, weights, strict=True):
+        expected = average_precision_score(positives, scores, sample_weight=weight)
+        assert value == pytest.approx(expected)
+    assert np.isnan(metrics.average_precision(scores, positives, weights * ~positives)).all()
+
+
+def test_two_label_figures_look_at_mixtures_only():
+    predictions = table(
+        ["x", "x+y", "x+z"],
+        [("1", ""), ("1", "2"), ("1", "3")],
+        pair=["y+z", "x+y", "x+y"],
+        score_x=[0.0, 0.9, 0.8],
+        score_y=[0.9, 0.8, 0.9],
+        score_z=[0.9, 0.1, 0.2],
+    )
+    figures = metrics.unweighted(metrics.two_label_figures, predictions)
+    # x: both hold it; y: the one that holds it comes second; z: the one that holds it comes first.
+    assert figures == pytest.approx({"exact_pair": 0.5, "mean_average_precision": (1 + 0.5 + 1) / 3})
+    figures = metrics.unweighted(
+        metrics.two_label_figures, predictions.assign(names=["x", "x+y", "x"])
+    )
+    assert figures["exact_set_balanced"] == pytest.approx(0.75)
+
+
+def test_a_clip_weighs_the_product_of_its_recordings_counts():
+    weights = metrics.draw_weights([MIXED, MIXED.iloc[:3]], nb_draws=200, seed=1)
+    assert weights[0].shape == (200, 5)
+    np.testing.assert_array_equal(weights[0][:, :3], weights[1])
+    np.testing.assert_array_equal(weights[0][:, :3].sum(axis=1), 3)
+    np.testing.assert_array_equal(weights[0][:, 3], weights[0][:, 0] * weights[0][:, 2])
+    np.testing.assert_array_equal(weights[0][:, 4], weights[0][:, 1] * weights[0][:, 2])
+
+
+def test_clips_of_one_recording_widen_the_interval():
+    rng = np.random.default_rng(0)
+    correct = np.repeat(rng.random(50) < 0.7, 4)  # takes of a recording stand or fall together
+
+    def width(recordings):
+        names = np.where(correct, "x", "y")
+        rows = table(["x"] * 200, [(str(r), "") for r in recordings], names=names)
+        figure = metrics.with_intervals(metrics.single_figures, [rows])["accuracy"]
+        assert figure["low"] < figure["mean"] < figure["high"]
+        return figure["high"] - figure["low"]
+
+    independent, grouped = width(range(200)), width(np.repeat(range(50), 4))
+    assert independent == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 200), rel=0.2)
+    assert grouped == pytest.approx(2 * independent, rel=0.2)
+
+
+def test_figures_over_sets_are_means_with_their_spread():
+    tables = [MIXED.assign(names=MIXED["truth"]), MIXED.assign(names="x")]
+    figure = metrics.with_intervals(metrics.single_figures, tables)["accuracy"]
+    assert figure["sets"] == [1.0, 0.4]
+    assert figure["mean"] == pytest.approx(0.7)
+    assert figure["std"] == pytest.approx(np.std([1.0, 0.4], ddof=1))
+
+
+def test_the_threshold_is_the_best_of_all():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        size = 12
+        truth = rng.choice(["x", "y", "x+y"], size)
+        truth[:2] = ["x", "x+y"]
+        best, pairs = rng.choice(["x", "y"], size), rng.choice(["x+y", "x+z"], size)
+        scores = np.round(rng.random(size), 1)
+
+        def balanced(threshold, best=best, pairs=pairs, truth=truth, scores=scores):
+            exact = np.where(scores > threshold, pairs, best) == truth
+            mixture = np.char.find(truth, "+") >= 0
+            return (exact[mixture].mean() + exact[~mixture].mean()) / 2
+
+        chosen = metrics.best_threshold(best, pairs, truth, scores)
+        assert 0 <= chosen <= 1
+        assert balanced(chosen) == pytest.approx(max(map(balanced, np.arange(0, 1.01, 0.05))))
+
+
+# ------------------------------------------------------------------------------------- drawing
+
+
+def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
+    data = set_data.SetData(
+        None,
+        [],
+        {"train": np.array([[i, -1] for i in range(20)])},
+        {"train": np.array(list(product(range(0, 20, 5), range(20, 40, 5))))},
+    )
+    constants = {"SEED": 3, "REDRAW": True, "OVERSAMPLE": 5}
+    rows, drawn = set_data.draw_mixtures(data, constants, epoch=0)
+    assert sorted(drawn) == list(range(16))  # no more than there are, none twice
+    np.testing.assert_array_equal(rows // 5 * 5, data.mixtures["train"][drawn])
+    assert len(np.unique(rows % 5)) == 5
+    again, _ = set_data.draw_mixtures(data, constants, epoch=0)
+    other, _ = set_data.draw_mixtures(data, constants, epoch=1)
+    np.testing.assert_array_equal(rows, again)
+    assert not np.array_equal(rows, other)
+    still, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": False}, epoch=1)
+    np.testing.assert_array_equal(rows, still)
+
+
+def test_what_was_never_drawn_is_the_rest():
+    data = set_data.SetData(
+        None,
+        [],
+        {"train": np.zeros((30, 2), dtype=int)},
+        {"train": np.stack([np.arange(100), np.arange(100, 200)], axis=1)},
+    )
+    constants = {"SEED": 0, "REDRAW": True, "OVERSAMPLE": 1}
+    drawn = set().union(*(set_data.draw_mixtures(data, constants, e)[1].tolist() for e in range(3)))
+    rest = set_data.never_drawn(data, constants, 3)
+    assert 30 < len(drawn) < 91
+    assert set(rest[:, 0].tolist()) == set(range(100)) - drawn
