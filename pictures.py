@@ -82,18 +82,23 @@ def plot_attention(
 ) -> None:
     """attention.png: clips' spectrograms, and over them where in time the counter attended.
 
-    spectrograms: (clips, bins, frames), log magnitude. attentions: (clips, frames).
+    spectrograms: (clips, bins, frames), magnitude, drawn in decibels. attentions: (clips, frames).
     """
     figure, axes = plt.subplots(
         2, len(titles), figsize=(4.5 * len(titles), 4.5), height_ratios=(1, 2.5), squeeze=False
     )
+    decibels = 20 * np.log10(np.maximum(spectrograms, 1e-5))
     seconds = np.linspace(0, 5, spectrograms.shape[-1])
     top_khz = run.constants["SAMPLE_RATE"] / 2000
     for column, title in enumerate(titles):
         axes[0, column].plot(seconds, attentions[column], color="C3")
         axes[0, column].set(title=title, xlim=(0, 5), ylabel="attention")
         axes[1, column].imshow(
-            spectrograms[column], origin="lower", aspect="auto", extent=(0, 5, 0, top_khz)
+            decibels[column],
+            origin="lower",
+            aspect="auto",
+            extent=(0, 5, 0, top_khz),
+            vmin=decibels[column].max() - 80,
         )
         axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)")
     save_picture(figure, run.folder / "attention.png", run.synthetic)

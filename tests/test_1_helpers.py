@@ -115,7 +115,7 @@ import crs_lib
 lower_case = 3
 '''
 
-CONSTANTS = '''# ---- constants
+CONSTANTS = """# ---- constants
 RATE = 4000  # Hz, at 100 %
 NAME = ""  # a name
 SETS = [1]  # sets
@@ -125,7 +125,7 @@ FILES = ["x"]  # files
 print(crs_lib.constants_from_command_line(globals(), {}))
 DERIVED = RATE * 2
 print(DERIVED)
-'''
+"""
 
 
 @pytest.fixture

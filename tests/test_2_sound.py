@@ -19,7 +19,9 @@ def band_limited(rate, seconds=5.0):
     return (wave * np.sin(np.pi * time / seconds) ** 2).astype(np.float32)
 
 
-@pytest.mark.parametrize(("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)])
+@pytest.mark.parametrize(
+    ("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)]
+)
 def test_stft_is_librosas(rate, n_fft):
     import librosa
 

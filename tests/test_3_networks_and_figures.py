@@ -49,7 +49,9 @@ def test_isocc_has_its_size():
     assert torch.equal(network(spectrograms, as_scores=True), torch.sigmoid(network(spectrograms)))
 
 
-@pytest.mark.parametrize(("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)])
+@pytest.mark.parametrize(
+    ("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)]
+)
 @pytest.mark.parametrize("model", training.NETWORKS)
 def test_networks_are_built_for_every_rate(model, rate, n_fft):
     network = training.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
@@ -143,7 +145,9 @@ def test_two_label_figures_look_at_mixtures_only():
     )
     figures = metrics.unweighted(metrics.two_label_figures, predictions)
     # x: both hold it; y: the one that holds it comes second; z: the one that holds it comes first.
-    assert figures == pytest.approx({"exact_pair": 0.5, "mean_average_precision": (1 + 0.5 + 1) / 3})
+    assert figures == pytest.approx(
+        {"exact_pair": 0.5, "mean_average_precision": (1 + 0.5 + 1) / 3}
+    )
     figures = metrics.unweighted(
         metrics.two_label_figures, predictions.assign(names=["x", "x+y", "x"])
     )

@@ -1,0 +1,222 @@
+import ast
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import HERE, fail, start, succeed
+
+import crs_lib
+
+SCRIPTS = sorted(
+    path.name for path in HERE.glob("*.py") if "constants_from_command_line(" in path.read_text()
+)
+SCRIPTS.remove("crs_lib.py")
+TRAININGS = (
+    "audio_source_counter.py",
+    "sep_opt_isocc_single_volnorm_STFT.py",
+    "sep_opt_isocc_multi_random_volnorm_STFT.py",
+)
+
+
+def test_every_script_of_the_pipeline_has_constants():
+    assert len(SCRIPTS) == 8 + 3 + 3
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_lists_every_constant(script):
+    text = succeed(script, "--help")
+    source = (HERE / script).read_text().split("constants_from_command_line(")[0]
+    names = re.findall(r"^([A-Z][A-Z0-9_]*) = ", source, flags=re.MULTILINE)
+    assert len(names) >= 1
+    for name in names:
+        flag = name if name == "RECORDINGS" else "--" + name.lower().replace("_", "-")
+        assert flag in text
+    assert ast.get_docstring(ast.parse((HERE / script).read_text())).split("\n")[0] in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_flag_is_answered_with_the_known_ones(script):
+    flags = ["x.wav"] if script == "predict.py" else []
+    message = fail(script, *flags, "--epoch-number", "3", status=2)
+    assert "unknown: --epoch-number 3; the flags are --" in message
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_constant_has_a_comment(script):
+    for name, (_, comment) in crs_lib.read_constants(HERE / script).items():
+        assert comment, f"{script}: {name} says nothing of itself"
+
+
+def test_a_shared_constant_has_one_default_and_one_meaning():
+    values, wordings = {}, {}
+    for script in SCRIPTS:
+        for name, (value, comment) in crs_lib.read_constants(HERE / script).items():
+            if name in ("EPOCHS", "PATIENCE", "SEED", "WRITE", "MODEL", "N_JOBS"):
+                continue  # stated in each script
+            values.setdefault(name, set()).add(repr(value))
+            wordings.setdefault(name, set()).add(comment)
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "missing", "command"),
+    [
+        ("0_make_esc10.py", (), "ESC-50", "0_get_esc50.py --dataset {root}"),
+        ("0_rename_files.py", (), "esc10", "0_make_esc10.py --dataset {root}"),
+        ("0_txt_div.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
+        ("0_downsampling.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
+        (
+            "0_pitch_oversample_4k.py",
+            ("--sample-rate", "8000"),
+            "esc10_rename_8k",
+            "0_downsampling.py --dataset {root} --sample-rate 8000",
+        ),
+        ("0_2mix_norm_vol.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
+        ("0_2mix_csv.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
+        *((script, (), "esc10_811div_txts", "0_txt_div.py --dataset {root}") for script in TRAININGS),
+        (
+            "overall_flow.py",
+            ("--models", "nowhere", "--set", "3"),
+            "nowhere/audio_source_counter_asc_set3_4k.pt",
+            "audio_source_counter.py --dataset {root} --models nowhere --set 3",
+        ),
+    ],
+)
+def test_a_missing_step_is_named(tmp_path, script, flags, missing, command):
+    message = fail(script, "--dataset", tmp_path, *flags)
+    assert missing in message
+    assert f"run  python {command.format(root=tmp_path)}  first" in message
+
+
+@pytest.mark.parametrize("script", TRAININGS)
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("esc10_rename_4k", "0_downsampling.py"),
+        ("esc10_rename_4k_p5", "0_pitch_oversample_4k.py"),
+        ("esc10_mixes.csv", "0_2mix_csv.py"),
+    ],
+)
+def test_a_training_names_the_step_it_lacks(demo, tmp_path, script, gone, message):
+    for path in demo.iterdir():
+        if path.name != gone:
+            (tmp_path / path.name).symlink_to(path)
+    last = fail(script, "--dataset", tmp_path)
+    assert f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first" == last
+
+
+def test_the_message_of_the_contract(tmp_path):
+    (tmp_path / "dataset" / "esc10_811div_txts").mkdir(parents=True)
+    message = fail("0_pitch_oversample_4k.py", "--sample-rate", "8000", cwd=tmp_path)
+    assert message == (
+        "dataset/esc10_rename_8k is missing: run  "
+        "python 0_downsampling.py --sample-rate 8000  first"
+    )
+
+
+def test_damaged_clips_are_named_together(demo, tmp_path):
+    shutil.copytree(demo / "esc10_rename_4k", tmp_path / "esc10_rename_4k")
+    clips = tmp_path / "esc10_rename_4k" / "chainsaw"
+    (clips / "chainsaw1.wav").write_bytes(b"RIFF")
+    (clips / "chainsaw7.wav").write_bytes((clips / "chainsaw7.wav").read_bytes()[:5000])
+    for script in ("0_pitch_oversample_4k.py", "0_2mix_norm_vol.py"):
+        message = fail(script, "--dataset", tmp_path)
+        assert "chainsaw1.wav" in message and "chainsaw7.wav" in message
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["esc10_rename_4k"]
+
+
+def test_odd_names_are_refused(demo, tmp_path):
+    shutil.copytree(demo / "esc10", tmp_path / "esc10")
+    (tmp_path / "esc10" / "chainsaw" / "my saw.wav").write_bytes(b"x")
+    message = fail("0_rename_files.py", "--dataset", tmp_path)
+    assert "my saw.wav: not called fold-recording-take-target.wav" in message
+    shutil.copytree(demo / "esc10_rename", tmp_path / "esc10_rename")
+    (tmp_path / "esc10_rename" / "chainsaw" / "saw.wav").write_bytes(b"x")
+    message = fail("0_txt_div.py", "--dataset", tmp_path)
+    assert "saw.wav: not called chainsaw<number>.wav" in message
+
+
+def test_classes_of_different_numbers_are_named(demo, tmp_path):
+    shutil.copytree(demo / "esc10_rename", tmp_path / "esc10_rename")
+    (tmp_path / "esc10_rename" / "crying_baby" / "crying_baby9.wav").unlink()
+    for script in ("0_txt_div.py", "0_2mix_csv.py"):
+        message = fail(script, "--dataset", tmp_path)
+        assert "the clips of crying_baby and chainsaw differ in number" in message
+
+
+def test_a_folder_that_holds_other_things_is_not_taken_for_division_texts(demo, tmp_path):
+    mine = tmp_path / "documents"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    message = fail("0_txt_div.py", "--dataset", demo, "--division-dir", mine)
+    assert message == f"{mine} holds thesis.txt and is not replaced"
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path):
+    texts = tmp_path / "texts"
+    shutil.copytree(demo / "esc10_811div_txts", texts)
+    (texts / "set1" / "set1_train.txt").write_text("2, 3, 40, 41\n")
+    message = fail("0_2mix_csv.py", "--dataset", demo, "--division-dir", texts)
+    assert message == f"{texts}: no clip has the number 40, 41"
+    message = fail("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
+    assert "the division texts do not fit the clips" in message
+
+
+def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path):
+    esc50 = tmp_path / "mine"
+    shutil.copytree(demo / "ESC-50", esc50)
+    lost = sorted((esc50 / "audio").iterdir())[:2]
+    for path in lost:
+        path.unlink()
+    root = tmp_path / "data"
+    for script, more in (("0_get_esc50.py", ""), ("0_make_esc10.py", "run  python 0_get_esc50.py")):
+        for flags, environment in (
+            (("--esc50-dir", esc50), {}),
+            ((), {"ESC50_DIR": str(esc50)}),
+        ):
+            message = fail(script, "--dataset", root, *flags, environment=environment)
+            assert f"{esc50} is not a whole ESC-50 folder: audio/ lacks 2 of 40" in message
+            assert lost[0].name in message and more in message
+    assert not root.exists()
+
+
+def test_a_real_table_with_too_few_rows_is_not_whole(demo, tmp_path):
+    esc50 = tmp_path / "mine"
+    shutil.copytree(demo / "ESC-50", esc50)
+    (esc50 / "SYNTHETIC").unlink()
+    message = fail("0_get_esc50.py", "--esc50-dir", esc50)
+    assert "has 40 ESC-10 rows, not 400 or more" in message
+    (esc50 / "meta" / "esc50.csv").write_text("filename,fold\n1-2-A-3.wav,1\n")
+    message = fail("0_get_esc50.py", "--esc50-dir", esc50)
+    assert "esc50.csv has no column category, esc10" in message
+
+
+def test_synthetic_is_only_made_when_asked_and_never_over_real_recordings(tmp_path):
+    root = tmp_path / "data"
+    (root / "esc10").mkdir(parents=True)
+    message = fail("0_get_esc50.py", "--dataset", root, "--synthetic")
+    assert message == f"{root} holds real recordings: name another root, --dataset dataset_demo"
+    message = fail("0_get_esc50.py", "--dataset", tmp_path / "new", "--synthetic", "--esc50-dir", root)
+    assert "leave --esc50-dir out" in message
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
+def test_a_device_that_is_not_there(device):
+    message = fail("audio_source_counter.py", "--device", device)
+    assert message.startswith(f"--device {device}: not to be had here")
+
+
+def test_a_window_that_does_not_fit_is_refused():
+    message = fail("audio_source_counter.py", "--n-fft", 254, status=2)
+    assert "--n-fft 254: good values are 152 to 8192 in steps of 4" in message
+
+
+def test_a_full_or_closed_folder_is_one_line(tmp_path):
+    (tmp_path / "data").write_text("a file where the root should be")
+    done = start("0_get_esc50.py", "--dataset", tmp_path / "data", "--synthetic")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert str(tmp_path / "data") in done.stderr
+    assert Path(tmp_path / "data").read_text().startswith("a file")
