@@ -66,15 +66,17 @@ def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) 
 
 
 def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:
-    """Draw the attention over the first two singles and two mixtures of `rows`."""
+    """Draw the attention over the first single clip and the first mixture of `rows`."""
     is_mixture = rows[:, 1] != set_data.NO_STEM
-    few = np.concatenate([rows[~is_mixture][:2], rows[is_mixture][:2]])
+    few = np.concatenate([rows[~is_mixture][:1], rows[is_mixture][:1]])
     spectrograms = training.features(training.waveforms_of(stems, few), N_FFT)
     with torch.no_grad():
         logits, attentions = network(spectrograms, with_attention=True)
     counts = logits.argmax(dim=1) + 1
     clips = set_data.recordings_of(data.stems, few)["clip"]
-    titles = [f"{clip}: {count}" for clip, count in zip(clips, counts.tolist(), strict=True)]
+    titles = [
+        f"{clip}: counted {count}" for clip, count in zip(clips, counts.tolist(), strict=True)
+    ]
     pictures.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
 
 

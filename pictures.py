@@ -21,7 +21,7 @@ def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with crs_lib.replaced_file(path) as part:
-        figure.savefig(part, format="png", dpi=110)
+        figure.savefig(part, format="png", dpi=90)
     plt.close(figure)
 
 
@@ -70,10 +70,8 @@ def named_and_absent(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, p
     pairs = pd.DataFrame({"truth": truth.str.split("+"), "answer": answers.str.split("+")})
     pairs["all"] = pairs["truth"]
     pairs = pairs.explode("truth").explode("answer")
-    absent = [
-        answer not in names for answer, names in zip(pairs["answer"], pairs["all"], strict=True)
-    ]
-    pairs = pairs[absent | (pairs["truth"] == pairs["answer"])]
+    here = zip(pairs["truth"], pairs["answer"], pairs["all"], strict=True)
+    pairs = pairs[[truth == answer or answer not in names for truth, answer, names in here]]
     return pairs["truth"].reset_index(drop=True), pairs["answer"].reset_index(drop=True)
 
 

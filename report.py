@@ -218,7 +218,11 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         "sample_rate": records[0]["sample_rate"],
         "model": records[0]["model"],
         "synthetic": any(record["synthetic"] for record in records),
-        "runs": [folder.name for folder in flows],
+        "runs": [
+            name
+            for folder, record in zip(flows, records, strict=True)
+            for name in (*record["trained_in"].values(), folder.name)
+        ],
     }
     crs_lib.write_json(path, summary)
     with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:

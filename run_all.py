@@ -84,9 +84,9 @@ def get_esc50() -> dict[str, object]:
     for name, usual in (("RESULTS", "results"), ("MODELS", "models")):
         if handed[name] == usual:
             handed[name] = f"{DEMO}/{usual}"
-    defaults = crs_lib.read_constants(crs_lib.HERE / "0_get_esc50.py")
-    made_with = {name: value for name, (value, _) in defaults.items()}
-    if REDO or not crs_lib.is_up_to_date(DEMO, Path(DEMO, "ESC-50"), made_with):
+    try:
+        crs_lib.esc10_rows(Path(DEMO, "ESC-50"))
+    except InputError:
         run_script("0_get_esc50.py", DATASET=DEMO, SYNTHETIC=True)
     return handed
 

@@ -102,7 +102,7 @@ def main() -> None:
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
-    labels = torch.as_tensor(data.stems["class_index"].to_numpy(), device=device)
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True), device=device)
     validation_rows, test_rows = (
         np.concatenate([data.singles[part], data.mixtures[part]]) if BOTH else data.mixtures[part]
         for part in ("val", "test")

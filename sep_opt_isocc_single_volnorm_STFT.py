@@ -59,7 +59,7 @@ def main() -> None:
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
-    labels = torch.as_tensor(data.stems["class_index"].to_numpy(), device=device)
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True), device=device)
 
     # 2. Oversampling: every training clip comes with its pitch-shifted copies.
     print(f"set {SET}: {len(data.singles['train'])} training clips an epoch")

@@ -62,7 +62,7 @@ def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
 def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
     """What networks see of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
 
-    As it is: on a logarithmic scale both networks did no better on validation clips.
+    The magnitude itself, as the research had it; no logarithm, no mel bands.
     """
     magnitude = audio_STFT_torch(waveforms, n_fft).abs()
     return magnitude[:, None].contiguous(memory_format=torch.channels_last)
@@ -276,8 +276,8 @@ def load_network(
     constants = content["constants"]
     if (constants["SET"], constants["SAMPLE_RATE"]) != (set_number, sample_rate):
         raise InputError(
-            f"{path}: holds weights of set {constants['SET']} at {constants['SAMPLE_RATE']} Hz, not "
-            f"of set {set_number} at {sample_rate} Hz"
+            f"{path}: holds weights of set {constants['SET']} at {constants['SAMPLE_RATE']} Hz, "
+            f"not of set {set_number} at {sample_rate} Hz"
         )
     if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
         kind = "the synthetic set" if content["synthetic"] else "real recordings"

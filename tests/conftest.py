@@ -30,7 +30,8 @@ def start(script, *flags, cwd=HERE, environment=None, **options):
     return subprocess.run(
         command,
         cwd=cwd,
-        env={**variables, **(environment or {})},
+        # One thread each: what these tests train is too small for more.
+        env={**variables, "OMP_NUM_THREADS": "1", **(environment or {})},
         capture_output=True,
         text=True,
         timeout=300,
@@ -73,6 +74,7 @@ def demo(tmp_path_factory):
     flags = ("--synthetic", "--clips-per-class", 10, "--nb-classes", len(CLASSES))
     succeed("0_get_esc50.py", "--dataset", root, *flags)
     prepare(root)
+    succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 2)
     return root
 
 

@@ -1,10 +1,12 @@
 import ast
 import re
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, fail, start, succeed
+from conftest import HERE, fail, start
 
 import crs_lib
 
@@ -19,14 +21,32 @@ TRAININGS = (
 )
 
 
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Run a script inside of this process, which has the slow imports behind it.
+
+    Returns its exit status, standard output and standard error.
+    """
+
+    def run(script, *flags):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(HERE / script), run_name="__main__")
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return run
+
+
 def test_every_script_of_the_pipeline_has_constants():
     assert len(SCRIPTS) == 8 + 3 + 3
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_lists_every_constant(script):
-    text = succeed(script, "--help")
-    source = (HERE / script).read_text().split("constants_from_command_line(")[0]
+def test_help_lists_every_constant(script, here):
+    status, text, _ = here(script, "--help")
+    assert status == 0
+    source = re.split(r".*constants_from_command_line\(", (HERE / script).read_text())[0]
     names = re.findall(r"^([A-Z][A-Z0-9_]*) = ", source, flags=re.MULTILINE)
     assert len(names) >= 1
     for name in names:
@@ -36,9 +56,10 @@ def test_help_lists_every_constant(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_an_unknown_flag_is_answered_with_the_known_ones(script):
+def test_an_unknown_flag_is_answered_with_the_known_ones(script, here):
     flags = ["x.wav"] if script == "predict.py" else []
-    message = fail(script, *flags, "--epoch-number", "3", status=2)
+    status, _, message = here(script, *flags, "--epoch-number", "3")
+    assert status == 2
     assert "unknown: --epoch-number 3; the flags are --" in message
 
 
@@ -74,7 +95,10 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
         ),
         ("0_2mix_norm_vol.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
         ("0_2mix_csv.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
-        *((script, (), "esc10_811div_txts", "0_txt_div.py --dataset {root}") for script in TRAININGS),
+        *(
+            (script, (), "esc10_811div_txts", "0_txt_div.py --dataset {root}")
+            for script in TRAININGS
+        ),
         (
             "overall_flow.py",
             ("--models", "nowhere", "--set", "3"),
@@ -98,12 +122,15 @@ def test_a_missing_step_is_named(tmp_path, script, flags, missing, command):
         ("esc10_mixes.csv", "0_2mix_csv.py"),
     ],
 )
-def test_a_training_names_the_step_it_lacks(demo, tmp_path, script, gone, message):
+def test_a_training_names_the_step_it_lacks(demo, tmp_path, script, gone, message, here):
     for path in demo.iterdir():
         if path.name != gone:
             (tmp_path / path.name).symlink_to(path)
-    last = fail(script, "--dataset", tmp_path)
-    assert f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first" == last
+    status, _, last = here(script, "--dataset", tmp_path)
+    assert status == 1
+    assert (
+        f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first\n" == last
+    )
 
 
 def test_the_message_of_the_contract(tmp_path):
@@ -198,19 +225,23 @@ def test_synthetic_is_only_made_when_asked_and_never_over_real_recordings(tmp_pa
     (root / "esc10").mkdir(parents=True)
     message = fail("0_get_esc50.py", "--dataset", root, "--synthetic")
     assert message == f"{root} holds real recordings: name another root, --dataset dataset_demo"
-    message = fail("0_get_esc50.py", "--dataset", tmp_path / "new", "--synthetic", "--esc50-dir", root)
+    message = fail(
+        "0_get_esc50.py", "--dataset", tmp_path / "new", "--synthetic", "--esc50-dir", root
+    )
     assert "leave --esc50-dir out" in message
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
-def test_a_device_that_is_not_there(device):
-    message = fail("audio_source_counter.py", "--device", device)
+def test_a_device_that_is_not_there(device, here):
+    status, _, message = here("audio_source_counter.py", "--device", device)
+    assert status == 1
     assert message.startswith(f"--device {device}: not to be had here")
 
 
-def test_a_window_that_does_not_fit_is_refused():
-    message = fail("audio_source_counter.py", "--n-fft", 254, status=2)
+def test_a_window_that_does_not_fit_is_refused(here):
+    status, _, message = here("audio_source_counter.py", "--n-fft", 254)
+    assert status == 2
     assert "--n-fft 254: good values are 152 to 8192 in steps of 4" in message
 
 

@@ -1,0 +1,340 @@
+"""The trainings, the flow, predictions and the whole run, with tiny settings."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+import torch
+from conftest import CLASSES, HERE, fail, load_script, start, succeed
+
+COUNTER = "audio_source_counter.py"
+SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
+TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
+TINY = ("--oversample", 2, "--epochs", 2, "--batch", 16, "--seed", 5)
+
+
+def numbers(folder):
+    """What must repeat itself of a run: history (without seconds), test figures, predictions."""
+    record = json.loads((folder / "run.json").read_text())
+    for row in record["history"]:
+        del row["seconds"]
+    return record["history"], record["test"], (folder / "predictions.csv").read_text()
+
+
+def only_run(results):
+    (folder,) = (path for path in results.iterdir() if (path / "run.json").exists())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(demo, tmp_path_factory):
+    """A whole tiny run: every script by run_all.py, for one set."""
+    home = tmp_path_factory.mktemp("home")
+    # A copy, as this run makes other mixtures than `demo` has.
+    shutil.copytree(demo, home / "data")
+    places = (
+        "--dataset",
+        home / "data",
+        "--results",
+        home / "results",
+        "--models",
+        home / "models",
+    )
+    flags = ("--oversample", 2, "--epochs", 2, "--write", "test")
+    (home / "out.txt").write_text(succeed("run_all.py", *places, *flags))
+    return home
+
+
+def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
+    out = (home / "out.txt").read_text()
+    assert out.startswith("SYNTHETIC: ") and out.rstrip().split("\n")[-1].startswith("SYNTHETIC: ")
+    for label in ("counter:", "single-label", "two-label", "overall flow", "without a counter"):
+        assert label in out
+    pictures = re.findall(r"^  (\S+\.png)$", out, flags=re.MULTILINE)
+    assert len(pictures) >= 7
+    for path in pictures:
+        assert os.path.getsize(path) < 300_000
+    # What `demo` had prepared was passed over, but for what names another path or WRITE.
+    assert "esc10_rename_4k_p2 is up to date" not in out
+    assert "$ python 0_2mix_norm_vol.py" in out
+
+
+def test_every_run_is_recorded(home):
+    records = [json.loads(path.read_text()) for path in home.glob("results/*/run.json")]
+    assert len(records) == 5
+    wanted = {
+        "audio_source_counter": {"accuracy_single", "accuracy_mixture", "accuracy_balanced"},
+        "sep_opt_isocc_single_volnorm_STFT": {"accuracy"},
+        "sep_opt_isocc_multi_random_volnorm_STFT": {"exact_pair", "mean_average_precision"},
+        "overall_flow": {"with_counter", "true_count", "no_counter", "giveaway_balanced"},
+    }
+    for record in records:
+        assert wanted[record["script"]] <= set(record["test"])
+        assert record["synthetic"] and record["set"] == 1 and record["sample_rate"] == 4000
+        assert {"constants", "seed", "commit", "versions", "machine", "seconds"} <= set(record)
+        assert record["data"]["esc10_rename_4k_p2"]["constants"]["MAX_SHIFT"] > 0
+        assert record["test_interval"].keys() == record["test"].keys()
+        if record["script"] != "overall_flow":
+            assert len(record["history"]) == 2 and record["constants"]["EPOCHS"] == 2
+    flow = next(r for r in records if r["script"] == "overall_flow")
+    exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
+    assert all(
+        set(flow["test"][way]) == exact for way in ("with_counter", "true_count", "no_counter")
+    )
+    for task, folder in flow["trained_in"].items():
+        assert (home / "results" / folder / "history.csv").exists(), task
+
+
+def test_the_flow_is_the_counter_and_then_a_classifier(home):
+    """Recomputed clip by clip from what the three trainings predicted on the same test clips."""
+    folders = {path.name[20:]: path for path in (home / "results").iterdir() if path.is_dir()}
+
+    def read(name):
+        table = pd.read_csv(folders[name] / "predictions.csv", keep_default_na=False)
+        return table.set_index("clip")
+
+    flow = read("overall_flow_asc-isocc_set1_4k")
+    counter = read("audio_source_counter_asc_set1_4k")
+    single = read("sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k")
+    pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
+    both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
+    assert len(flow) == 4 + 6
+    for clip, row in flow.iterrows():
+        assert row["count"] == counter["count"][clip]
+        is_mixture = "+" in row["truth"]
+        right = pairs["pair"][clip] if is_mixture else single["names"][clip]
+        assert row["true_count"] == right
+        assert row["no_counter"] == both["names"][clip]
+        if row["count"] == 1 + is_mixture:
+            assert row["with_counter"] == right
+        else:
+            assert row["with_counter"].count("+") == row["count"] - 1
+    test = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())["test"]
+    correct = flow["with_counter"] == flow["truth"]
+    mixture = flow["truth"].str.contains("+", regex=False)
+    expected = (correct[mixture].mean() + correct[~mixture].mean()) / 2
+    assert test["with_counter"]["exact_set_balanced"] == pytest.approx(expected)
+
+
+def test_summary(home):
+    summary = json.loads((home / "results" / "summary_4k_1.json").read_text())
+    assert summary["synthetic"] is True
+    figures = summary["figures"]
+    for name in (
+        "counter.accuracy_balanced",
+        "single.accuracy",
+        "two_label.exact_pair",
+        "flow.with_counter.exact_set_balanced",
+        "flow.true_count.exact_set_single",
+        "flow.no_counter.exact_set_mixture",
+        "audit.giveaway_balanced",
+    ):
+        figure = figures[name]
+        assert set(figure) == {"mean", "std", "low", "high", "sets"}
+        assert figure["sets"] == [figure["mean"]] and figure["low"] <= figure["high"]
+    (counter,) = home.glob("results/*audio_source_counter*/run.json")
+    test = json.loads(counter.read_text())["test"]
+    assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
+    assert (home / "results" / "summary_4k_1.md").read_text().startswith("SYNTHETIC data.")
+
+
+def test_a_second_whole_run_keeps_what_is_finished(home):
+    before = sorted((home / "results").iterdir())
+    flags = ("--oversample", 2, "--epochs", 2, "--write", "test")
+    places = ("--dataset", home / "data", "--results", home / "results")
+    out = succeed("run_all.py", *places, "--models", home / "models", *flags)
+    assert sorted((home / "results").iterdir()) == before
+    assert out.count("is finished") == 5 and out.count("is up to date") == 7
+
+
+def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path):
+    places = ("--dataset", demo, "--models", tmp_path / "models")
+    flags = (*places, *TINY, "--epochs", 3, "--test-unselected")
+    succeed(COUNTER, *flags, "--results", tmp_path / "whole")
+    broken = tmp_path / "broken"
+    command = [sys.executable, HERE / COUNTER, *flags, "--results", broken]
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL) as training:
+        while not list(broken.glob("*/last.pt")):
+            assert training.poll() is None
+            time.sleep(0.02)
+        training.send_signal(signal.SIGKILL)
+    (folder,) = broken.iterdir()
+    assert not (folder / "run.json").exists()
+    epochs_before = len(torch.load(folder / "last.pt", weights_only=True)["state"]["history"])
+    assert epochs_before < 3
+    out = succeed(COUNTER, *flags, "--results", broken, "--resume")
+    assert f"resuming {folder} after {epochs_before} epochs" in out
+    assert numbers(folder) == numbers(only_run(tmp_path / "whole"))
+    record = json.loads((folder / "run.json").read_text())
+    # 32 x 2 singles an epoch, as many of the 384 mixtures drawn anew each epoch.
+    assert 384 - 3 * 64 <= record["unselected"]["mixtures"] < 384 - 64
+    # It is finished now: nothing to go on with.
+    out = succeed(COUNTER, *flags, "--results", broken, "--resume", "--epochs", 1)
+    assert "starting a new one" in out and len(list(broken.iterdir())) == 2
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(demo, tmp_path):
+    def train(name, *flags):
+        places = ("--results", tmp_path / name, "--models", tmp_path / name / "m")
+        succeed(TWO_LABEL, "--dataset", demo, *places, *TINY, "--epochs", 1, *flags)
+        (folder,) = (tmp_path / name).glob("*_set1_4k")
+        return numbers(folder)
+
+    first = train("a", "--train-on", "both")
+    assert train("b", "--train-on", "both") == first
+    assert train("c", "--train-on", "both", "--seed", 6) != first
+
+
+def test_weights_hold_what_prediction_needs_and_no_code(home):
+    paths = sorted((home / "models").iterdir())
+    assert [path.name for path in paths] == [
+        "audio_source_counter_asc_set1_4k.pt",
+        "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k.pt",
+        "sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k.pt",
+        "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt",
+    ]
+    for path in paths:
+        content = torch.load(path, weights_only=True)
+        assert content["classes"] == list(CLASSES)
+        assert content["constants"]["SAMPLE_RATE"] == 4000 and content["constants"]["SET"] == 1
+        assert content["synthetic"] is True
+
+
+def edit(path, target, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, target)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["constants"].update(SET=2), "holds weights of set 2 at 4000 Hz, not of set 1"),
+        (lambda c: c["constants"].update(SAMPLE_RATE=8000), "holds weights of set 1 at 8000 Hz"),
+        (lambda c: c.update(classes=["a", "b", "c", "d"]), "were trained on different classes"),
+        (lambda c: c.update(classes=["a"]), "the weights do not fit the network"),
+        (lambda c: c.update(synthetic=False), "trained on real recordings, which"),
+        (lambda c: c.pop("metrics"), "not weights that can be read"),
+    ],
+)
+def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message):
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
+    edit(single, single, change)
+    places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
+    assert message in fail("overall_flow.py", *places)
+    assert not (tmp_path / "results").exists()
+
+
+def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    name = "audio_source_counter_asc_set1_4k.pt"
+    edit(home / "models" / name, models / name, lambda content: content.update(synthetic=False))
+    before = (models / name).read_bytes()
+    message = fail(COUNTER, "--dataset", home / "data", "--models", models, *TINY)
+    assert "was trained on real recordings: name another folder with --models" in message
+    assert (models / name).read_bytes() == before
+
+
+def test_predict_reads_any_format_and_goes_on_after_a_bad_file(home, tmp_path):
+    clip, rate = sf.read(next((home / "data" / "esc10" / "chainsaw").iterdir()))
+    sf.write(tmp_path / "a.wav", clip, rate, subtype="FLOAT")
+    sf.write(tmp_path / "b.flac", np.stack([clip, clip], axis=1), rate)
+    sf.write(tmp_path / "c.ogg", np.tile(clip, 2), rate)
+    sf.write(tmp_path / "d.wav", clip[: rate // 2], rate, subtype="PCM_24")
+    sf.write(tmp_path / "e.wav", np.zeros(8000), 8000)
+    (tmp_path / "f.wav").write_text("no sound")
+    (tmp_path / "notes.txt").write_text("passed over")
+    flags = ("--models", home / "models", tmp_path)
+    done = start("predict.py", *flags, "--json")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().split("\n")[-1].startswith(f"{tmp_path}/f.wav: cannot be read")
+    answer = json.loads(done.stdout)
+    assert answer["synthetic"] is True
+    by_name = {row["file"].split("/")[-1]: row for row in answer["recordings"]}
+    assert sorted(by_name) == ["a.wav", "b.flac", "c.ogg", "d.wav", "e.wav", "f.wav"]
+    for name in ("a.wav", "b.flac", "c.ogg", "d.wav"):
+        row = by_name[name]
+        assert row["count"] in (1, 2) and len(row["names"]) == row["count"]
+        assert set(row["scores"]) == set(CLASSES)
+        assert row["names"] == sorted(CLASSES, key=lambda c: -row["scores"][c])[: row["count"]]
+    # A copy in another format has the same answer.
+    assert by_name["a.wav"]["names"] == by_name["b.flac"]["names"]
+    assert by_name["e.wav"]["count"] == 0 and by_name["e.wav"]["names"] == []
+    assert "error" in by_name["f.wav"]
+    table = start("predict.py", *flags).stdout
+    assert table.startswith("SYNTHETIC") and table.rstrip().split("\n")[-1].startswith("SYNTHETIC")
+    assert re.search(r"e\.wav +0 \(1\.00\) +nothing heard", table)
+    assert re.search(r"f\.wav +not read", table)
+
+
+def test_predict_answers_as_the_flow_does(home):
+    """The test mixtures written as WAV get the names that the flow gave them in memory."""
+    (flow,) = home.glob("results/*overall_flow*/predictions.csv")
+    expected = pd.read_csv(flow).set_index("clip")["with_counter"]
+    folder = home / "data" / "esc10_2mix_vol_norm_4k"
+    out = succeed("predict.py", "--models", home / "models", "--json", folder)
+    rows = json.loads(out)["recordings"]
+    assert len(rows) == 6
+    for row in rows:
+        assert "+".join(sorted(row["names"])) == expected[row["file"].split("/")[-1]]
+
+
+def test_predict_names_what_is_missing(tmp_path):
+    message = fail("predict.py", tmp_path / "none.wav")
+    assert message == f"{tmp_path}/none.wav: is no file and no folder"
+    assert "holds no sound files" in fail("predict.py", tmp_path)
+    sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
+    message = fail("predict.py", tmp_path, "--models", tmp_path)
+    assert message.endswith(f"run  python {COUNTER} --models {tmp_path}  first")
+    (tmp_path / "audio_source_counter_asc_set1_4k.pt").write_bytes(b"not weights")
+    message = fail("predict.py", tmp_path, "--models", tmp_path)
+    assert "not weights that can be read" in message
+
+
+def test_run_all_falls_back_to_the_synthetic_set_and_says_so(demo, tmp_path):
+    """Nothing there, no network: the stand-in, here a small one that lies there already."""
+    shutil.copytree(demo, tmp_path / "dataset_demo")
+    blocked = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    flags = ("--oversample", 1, "--epochs", 1, "--write", "none")
+    done = start("run_all.py", *flags, cwd=tmp_path, environment=blocked)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.rstrip().split("\n")
+    assert lines[0] == "SYNTHETIC: dataset_demo holds the synthetic set, not real recordings"
+    assert lines[-1] == lines[0]
+    assert "ESC-50 is neither there nor to be downloaded" in lines[1]
+    assert "could not be downloaded (ProxyError" in done.stderr
+    assert (tmp_path / "dataset_demo" / "results" / "summary_4k_1.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset_demo", "dataset"}
+    assert not list((tmp_path / "dataset").iterdir())
+
+
+def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
+    run_all = load_script("run_all.py")
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ESC50_DIR", raising=False)
+    monkeypatch.setattr(run_all, "start", lambda words, **_: subprocess.CompletedProcess(words, 1))
+    monkeypatch.setattr(run_all, "run_script", lambda script, **c: started.append((script, c)))
+    handed = run_all.get_esc50()
+    assert started == [("0_get_esc50.py", {"DATASET": "dataset_demo", "SYNTHETIC": True})]
+    assert handed["DATASET"] == "dataset_demo" and handed["MODELS"] == "dataset_demo/models"
+
+
+def test_run_all_never_falls_back_from_a_folder_that_was_named(tmp_path):
+    message = fail("run_all.py", "--esc50-dir", tmp_path / "mine", cwd=tmp_path)
+    assert message == "there is no whole ESC-50 folder: the message stands above"
+    message = fail("run_all.py", environment={"ESC50_DIR": str(tmp_path / "mine")}, cwd=tmp_path)
+    assert message == "there is no whole ESC-50 folder: the message stands above"
+    assert not list(tmp_path.iterdir())
