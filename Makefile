@@ -14,7 +14,7 @@ quick: $(VENV)/installed
 	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick
 
 test: $(VENV)/installed
-	$(RUN) -m pytest -q tests
+	$(RUN) -m pytest -q
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .

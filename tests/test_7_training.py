@@ -19,7 +19,7 @@ from conftest import CLASSES, HERE, fail, load_script, start, succeed
 COUNTER = "audio_source_counter.py"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
-TINY = ("--oversample", 2, "--epochs", 2, "--batch", 16, "--seed", 5)
+TINY = ("--oversample", 2, "--epochs", 2, "--batch", 16, "--seed", 5, "--threads", 1)
 
 
 def numbers(folder):
