@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,29 @@ def fail(script, *flags, status=1, **options):
     assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stderr.rstrip("\n").split("\n")[-1]
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Run a script inside of this process, which has the slow imports behind it.
+
+    Returns its standard output where `status` is 0, else the last line of standard error.
+    """
+
+    def run(script, *flags, status=1, cwd=HERE, environment=None):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
+        monkeypatch.delenv("ESC50_DIR", raising=False)
+        for name, value in (environment or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(cwd)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(HERE / script), run_name="__main__")
+        out, err = capsys.readouterr()
+        assert (end.value.code or 0) == status, err
+        return err.rstrip("\n").split("\n")[-1] if status else out
+
+    return run
 
 
 def load_script(name):

@@ -1,8 +1,6 @@
 import ast
 import re
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,31 +19,13 @@ TRAININGS = (
 )
 
 
-@pytest.fixture
-def here(capsys, monkeypatch):
-    """Run a script inside of this process, which has the slow imports behind it.
-
-    Returns its exit status, standard output and standard error.
-    """
-
-    def run(script, *flags):
-        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(HERE / script), run_name="__main__")
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return run
-
-
 def test_every_script_of_the_pipeline_has_constants():
     assert len(SCRIPTS) == 8 + 3 + 3
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_lists_every_constant(script, here):
-    status, text, _ = here(script, "--help")
-    assert status == 0
+    text = here(script, "--help", status=0)
     source = re.split(r".*constants_from_command_line\(", (HERE / script).read_text())[0]
     names = re.findall(r"^([A-Z][A-Z0-9_]*) = ", source, flags=re.MULTILINE)
     assert len(names) >= 1
@@ -58,8 +38,7 @@ def test_help_lists_every_constant(script, here):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_an_unknown_flag_is_answered_with_the_known_ones(script, here):
     flags = ["x.wav"] if script == "predict.py" else []
-    status, _, message = here(script, *flags, "--epoch-number", "3")
-    assert status == 2
+    message = here(script, *flags, "--epoch-number", "3", status=2)
     assert "unknown: --epoch-number 3; the flags are --" in message
 
 
@@ -107,8 +86,8 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
         ),
     ],
 )
-def test_a_missing_step_is_named(tmp_path, script, flags, missing, command):
-    message = fail(script, "--dataset", tmp_path, *flags)
+def test_a_missing_step_is_named(tmp_path, script, flags, missing, command, here):
+    message = here(script, "--dataset", tmp_path, *flags)
     assert missing in message
     assert f"run  python {command.format(root=tmp_path)}  first" in message
 
@@ -126,8 +105,7 @@ def test_a_training_names_the_step_it_lacks(demo, tmp_path, script, gone, messag
     for path in demo.iterdir():
         if path.name != gone:
             (tmp_path / path.name).symlink_to(path)
-    status, _, last = here(script, "--dataset", tmp_path)
-    assert status == 1
+    last = here(script, "--dataset", tmp_path)
     assert (
         f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first\n" == last
     )
@@ -142,56 +120,56 @@ def test_the_message_of_the_contract(tmp_path):
     )
 
 
-def test_damaged_clips_are_named_together(demo, tmp_path):
+def test_damaged_clips_are_named_together(demo, tmp_path, here):
     shutil.copytree(demo / "esc10_rename_4k", tmp_path / "esc10_rename_4k")
     clips = tmp_path / "esc10_rename_4k" / "chainsaw"
     (clips / "chainsaw1.wav").write_bytes(b"RIFF")
     (clips / "chainsaw7.wav").write_bytes((clips / "chainsaw7.wav").read_bytes()[:5000])
     for script in ("0_pitch_oversample_4k.py", "0_2mix_norm_vol.py"):
-        message = fail(script, "--dataset", tmp_path)
+        message = here(script, "--dataset", tmp_path)
         assert "chainsaw1.wav" in message and "chainsaw7.wav" in message
     assert sorted(p.name for p in tmp_path.iterdir()) == ["esc10_rename_4k"]
 
 
-def test_odd_names_are_refused(demo, tmp_path):
+def test_odd_names_are_refused(demo, tmp_path, here):
     shutil.copytree(demo / "esc10", tmp_path / "esc10")
     (tmp_path / "esc10" / "chainsaw" / "my saw.wav").write_bytes(b"x")
-    message = fail("0_rename_files.py", "--dataset", tmp_path)
+    message = here("0_rename_files.py", "--dataset", tmp_path)
     assert "my saw.wav: not called fold-recording-take-target.wav" in message
     shutil.copytree(demo / "esc10_rename", tmp_path / "esc10_rename")
     (tmp_path / "esc10_rename" / "chainsaw" / "saw.wav").write_bytes(b"x")
-    message = fail("0_txt_div.py", "--dataset", tmp_path)
+    message = here("0_txt_div.py", "--dataset", tmp_path)
     assert "saw.wav: not called chainsaw<number>.wav" in message
 
 
-def test_classes_of_different_numbers_are_named(demo, tmp_path):
+def test_classes_of_different_numbers_are_named(demo, tmp_path, here):
     shutil.copytree(demo / "esc10_rename", tmp_path / "esc10_rename")
     (tmp_path / "esc10_rename" / "crying_baby" / "crying_baby9.wav").unlink()
     for script in ("0_txt_div.py", "0_2mix_csv.py"):
-        message = fail(script, "--dataset", tmp_path)
+        message = here(script, "--dataset", tmp_path)
         assert "the clips of crying_baby and chainsaw differ in number" in message
 
 
-def test_a_folder_that_holds_other_things_is_not_taken_for_division_texts(demo, tmp_path):
+def test_a_folder_that_holds_other_things_is_not_taken_for_division_texts(demo, tmp_path, here):
     mine = tmp_path / "documents"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    message = fail("0_txt_div.py", "--dataset", demo, "--division-dir", mine)
+    message = here("0_txt_div.py", "--dataset", demo, "--division-dir", mine)
     assert message == f"{mine} holds thesis.txt and is not replaced"
     assert (mine / "thesis.txt").read_text() == "years of work"
 
 
-def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path):
+def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path, here):
     texts = tmp_path / "texts"
     shutil.copytree(demo / "esc10_811div_txts", texts)
     (texts / "set1" / "set1_train.txt").write_text("2, 3, 40, 41\n")
-    message = fail("0_2mix_csv.py", "--dataset", demo, "--division-dir", texts)
+    message = here("0_2mix_csv.py", "--dataset", demo, "--division-dir", texts)
     assert message == f"{texts}: no clip has the number 40, 41"
-    message = fail("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
+    message = here("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
     assert "the division texts do not fit the clips" in message
 
 
-def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path):
+def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path, here):
     esc50 = tmp_path / "mine"
     shutil.copytree(demo / "ESC-50", esc50)
     lost = sorted((esc50 / "audio").iterdir())[:2]
@@ -203,29 +181,29 @@ def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path):
             (("--esc50-dir", esc50), {}),
             ((), {"ESC50_DIR": str(esc50)}),
         ):
-            message = fail(script, "--dataset", root, *flags, environment=environment)
+            message = here(script, "--dataset", root, *flags, environment=environment)
             assert f"{esc50} is not a whole ESC-50 folder: audio/ lacks 2 of 40" in message
             assert lost[0].name in message and more in message
     assert not root.exists()
 
 
-def test_a_real_table_with_too_few_rows_is_not_whole(demo, tmp_path):
+def test_a_real_table_with_too_few_rows_is_not_whole(demo, tmp_path, here):
     esc50 = tmp_path / "mine"
     shutil.copytree(demo / "ESC-50", esc50)
     (esc50 / "SYNTHETIC").unlink()
-    message = fail("0_get_esc50.py", "--esc50-dir", esc50)
+    message = here("0_get_esc50.py", "--esc50-dir", esc50)
     assert "has 40 ESC-10 rows, not 400 or more" in message
     (esc50 / "meta" / "esc50.csv").write_text("filename,fold\n1-2-A-3.wav,1\n")
-    message = fail("0_get_esc50.py", "--esc50-dir", esc50)
+    message = here("0_get_esc50.py", "--esc50-dir", esc50)
     assert "esc50.csv has no column category, esc10" in message
 
 
-def test_synthetic_is_only_made_when_asked_and_never_over_real_recordings(tmp_path):
+def test_synthetic_is_only_made_when_asked_and_never_over_real_recordings(tmp_path, here):
     root = tmp_path / "data"
     (root / "esc10").mkdir(parents=True)
-    message = fail("0_get_esc50.py", "--dataset", root, "--synthetic")
+    message = here("0_get_esc50.py", "--dataset", root, "--synthetic")
     assert message == f"{root} holds real recordings: name another root, --dataset dataset_demo"
-    message = fail(
+    message = here(
         "0_get_esc50.py", "--dataset", tmp_path / "new", "--synthetic", "--esc50-dir", root
     )
     assert "leave --esc50-dir out" in message
@@ -234,14 +212,12 @@ def test_synthetic_is_only_made_when_asked_and_never_over_real_recordings(tmp_pa
 
 @pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
 def test_a_device_that_is_not_there(device, here):
-    status, _, message = here("audio_source_counter.py", "--device", device)
-    assert status == 1
+    message = here("audio_source_counter.py", "--device", device)
     assert message.startswith(f"--device {device}: not to be had here")
 
 
 def test_a_window_that_does_not_fit_is_refused(here):
-    status, _, message = here("audio_source_counter.py", "--n-fft", 254)
-    assert status == 2
+    message = here("audio_source_counter.py", "--n-fft", 254, status=2)
     assert "--n-fft 254: good values are 152 to 8192 in steps of 4" in message
 
 

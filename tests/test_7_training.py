@@ -226,23 +226,23 @@ def edit(path, target, change):
         (lambda c: c.pop("metrics"), "not weights that can be read"),
     ],
 )
-def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message):
+def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message, here):
     models = tmp_path / "models"
     shutil.copytree(home / "models", models)
     single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
     edit(single, single, change)
     places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
-    assert message in fail("overall_flow.py", *places)
+    assert message in here("overall_flow.py", *places)
     assert not (tmp_path / "results").exists()
 
 
-def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path):
+def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
     models = tmp_path / "models"
     models.mkdir()
     name = "audio_source_counter_asc_set1_4k.pt"
     edit(home / "models" / name, models / name, lambda content: content.update(synthetic=False))
     before = (models / name).read_bytes()
-    message = fail(COUNTER, "--dataset", home / "data", "--models", models, *TINY)
+    message = here(COUNTER, "--dataset", home / "data", "--models", models, *TINY)
     assert "was trained on real recordings: name another folder with --models" in message
     assert (models / name).read_bytes() == before
 
@@ -291,15 +291,15 @@ def test_predict_answers_as_the_flow_does(home):
         assert "+".join(sorted(row["names"])) == expected[row["file"].split("/")[-1]]
 
 
-def test_predict_names_what_is_missing(tmp_path):
-    message = fail("predict.py", tmp_path / "none.wav")
+def test_predict_names_what_is_missing(tmp_path, here):
+    message = here("predict.py", tmp_path / "none.wav")
     assert message == f"{tmp_path}/none.wav: is no file and no folder"
-    assert "holds no sound files" in fail("predict.py", tmp_path)
+    assert "holds no sound files" in here("predict.py", tmp_path)
     sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
-    message = fail("predict.py", tmp_path, "--models", tmp_path)
+    message = here("predict.py", tmp_path, "--models", tmp_path)
     assert message.endswith(f"run  python {COUNTER} --models {tmp_path}  first")
     (tmp_path / "audio_source_counter_asc_set1_4k.pt").write_bytes(b"not weights")
-    message = fail("predict.py", tmp_path, "--models", tmp_path)
+    message = here("predict.py", tmp_path, "--models", tmp_path)
     assert "not weights that can be read" in message
 
 
