@@ -7,8 +7,8 @@ Takes   a second or two.
 """
 
 import crs_lib
+import stamps
 import tmr
-from crs_lib import InputError
 from esc10_data import DIVISION_CODES, NOT_USED, class_numbers, mixture_table, read_division
 
 # ---- constants: edit here, or override, e.g.  python 0_2mix_csv.py --dataset elsewhere
@@ -17,29 +17,19 @@ DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another 
 crs_lib.constants_from_command_line(globals())
 
 
-def read_sets(numbers: list[int]) -> list[dict[str, list[int]]]:
-    """The divisions of all sets; texts that name a clip that is not there are refused."""
-    texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-    crs_lib.need(texts, "0_txt_div.py", DATASET=DATASET)
-    sets = [read_division(texts, number) for number in range(1, crs_lib.NB_SETS + 1)]
-    unknown = {n for division in sets for members in division.values() for n in members}
-    unknown -= set(numbers)
-    if unknown:
-        wrong = ", ".join(map(str, sorted(unknown)))
-        raise InputError(f"{texts}: no clip has the number {wrong}")
-    return sets
-
-
 def main() -> None:
     timer = tmr.start()
     renamed = crs_lib.rename_dir(DATASET)
     crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
     classes, numbers = class_numbers(renamed)
-    table = mixture_table(classes, numbers, read_sets(numbers))
-    path = crs_lib.mixes_csv(DATASET)
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
+    redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
+    sets = [read_division(texts, k, numbers, redo) for k in range(1, crs_lib.NB_SETS + 1)]
+    table = mixture_table(classes, numbers, sets)
+    path = crs_lib.mixes_csv(DATASET)
+    made_with = {"DIVISION": stamps.division_fingerprint(texts)}
     with (
-        crs_lib.stamped(DATASET, path.name, {}, inputs=[renamed.name, texts.name]),
+        stamps.stamped(DATASET, path.name, made_with, inputs=[renamed.name]),
         crs_lib.replaced_file(path) as part,
     ):
         table.to_csv(part, index=False)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import crs_lib
 import esc10_data
+import stamps
 import tmr
 
 # ---- constants: edit here, or override, e.g.  python 0_2mix_norm_vol.py --write test
@@ -37,7 +38,8 @@ def parts_to_write(numbers: list[int]) -> list[list[int]]:
     if WRITE == "all":
         return [numbers]
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-    division = esc10_data.read_division(texts, SET)
+    redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
+    division = esc10_data.read_division(texts, SET, numbers, redo)
     return [division["test"]] if WRITE == "test" else list(division.values())
 
 
@@ -47,10 +49,8 @@ def load_normalised(folder: Path, classes: list[str], numbers: list[int]) -> dic
     clips = esc10_data.uploader(
         [folder / name / f"{name}{number}.wav" for name, number in names], SAMPLE_RATE
     )
-    stems = {f"{name}{number}": None for name, number in names}
-    silent = [stem for stem, clip in zip(stems, clips, strict=True) if not clip.any()]
-    if silent:
-        print(f"silent clips, which stay silent: {', '.join(silent)}")
+    stems = [f"{name}{number}" for name, number in names]
+    esc10_data.name_silent(stems, clips)
     return dict(zip(stems, esc10_data.normalise_volume(clips), strict=True))
 
 
@@ -73,12 +73,12 @@ def main() -> None:
     classes, numbers = esc10_data.class_numbers(originals)
     clips = load_normalised(originals, classes, numbers)
     mixtures = crs_lib.mix_dir(DATASET, SAMPLE_RATE)
-    made_with, inputs = {"WRITE": WRITE}, [originals.name]
+    made_with = {"WRITE": WRITE}
     if WRITE != "all":
-        made_with["SET"] = SET
-        inputs.append(crs_lib.division_dir(DATASET, DIVISION_DIR).name)
+        texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
+        made_with |= {"SET": SET, "DIVISION": stamps.division_fingerprint(texts)}
     with (
-        crs_lib.stamped(DATASET, mixtures.name, made_with, inputs),
+        stamps.stamped(DATASET, mixtures.name, made_with, inputs=[originals.name]),
         crs_lib.replaced_folder(mixtures) as part,
     ):
         jobs = []

@@ -17,6 +17,7 @@ import requests
 
 import crs_lib
 import demo_esc50
+import stamps
 import tmr
 from crs_lib import InputError
 
@@ -27,16 +28,22 @@ SHA256 = "661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f"  # o
 DATASET = "dataset"  # root of all prepared data
 ESC50_DIR = ""  # ESC-50 folder that you already have; empty: environment, then <DATASET>/ESC-50
 SYNTHETIC = False  # make the synthetic stand-in
-CLIPS_PER_CLASS = 40  # of the synthetic set, spread over five folds: a multiple of ten
+CLIPS_PER_CLASS = 40  # of the synthetic set, spread evenly over five folds
 NB_CLASSES = 10  # of the synthetic set
 SEED = 0  # of the synthetic set
 crs_lib.constants_from_command_line(
-    globals(), CLIPS_PER_CLASS=range(10, 131, 10), NB_CLASSES=range(2, 1001)
+    globals(), CLIPS_PER_CLASS=range(10, 1001), NB_CLASSES=range(2, 1001)
 )
 
 
-def download(folder: Path) -> None:
-    """Download the archive, check its hash, and unpack audio and meta into `folder`."""
+def download(folder: Path, reason: str) -> None:
+    """Download the archive, check its hash, and unpack audio and meta into `folder`.
+
+    reason: why the folder that is there will not do.
+    """
+    if crs_lib.is_synthetic(DATASET):
+        again = crs_lib.command("0_get_esc50.py", DATASET=DATASET, SYNTHETIC=True)
+        raise InputError(f"{reason}, and {DATASET} is marked SYNTHETIC: run  {again}  again")
     url = URL.format(commit=COMMIT)
     with crs_lib.replaced_folder(folder) as part:
         try:
@@ -49,13 +56,13 @@ def download(folder: Path) -> None:
             )
         except (requests.RequestException, ValueError) as error:
             raise InputError(
-                f"{folder} is missing and {url} could not be downloaded "
+                f"{reason}, and {url} could not be downloaded "
                 f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): try again, or "
                 "name a folder with --esc50-dir, or run  python 0_get_esc50.py --synthetic"
             ) from None
         unpack(Path(archive), part)
         Path(archive).unlink()
-        crs_lib.esc10_rows(part)
+        stamps.esc10_rows(part)
     print(f"downloaded and unpacked into {folder}")
 
 
@@ -87,7 +94,7 @@ def make_synthetic() -> None:
     (root / "SYNTHETIC").write_text(demo_esc50.MARK)
     made_with = {"CLIPS_PER_CLASS": CLIPS_PER_CLASS, "NB_CLASSES": NB_CLASSES, "SEED": SEED}
     with (
-        crs_lib.stamped(DATASET, folder.name, made_with, inputs=[]),
+        stamps.stamped(DATASET, folder.name, made_with, inputs=[]),
         crs_lib.replaced_folder(folder) as part,
     ):
         nb_clips = demo_esc50.make_esc50(part, CLIPS_PER_CLASS, NB_CLASSES, SEED)
@@ -98,10 +105,10 @@ def find_or_download() -> None:
     """Accept the folder that is there; if it is not whole, download the default one only."""
     folder = crs_lib.esc50_dir(DATASET, ESC50_DIR)
     try:
-        nb_clips = len(crs_lib.esc10_rows(folder))
+        nb_clips = len(stamps.esc10_rows(folder))
     except InputError as error:
         if not crs_lib.explicit_esc50_dir(DATASET, ESC50_DIR):
-            return download(folder)
+            return download(folder, str(error))
         raise InputError(
             f"{error}; name a whole one with --esc50-dir, or name none (and no ESC50_DIR) and "
             "python 0_get_esc50.py  downloads it"
@@ -119,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    crs_lib.run(main, DATASET, synthetic=SYNTHETIC)

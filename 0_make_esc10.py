@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import crs_lib
+import stamps
 import tmr
 from crs_lib import InputError
 
@@ -23,7 +24,7 @@ crs_lib.constants_from_command_line(globals())
 def whole_rows(esc50: Path) -> list[dict[str, str]]:
     """The table's ESC-10 rows; a folder that is not whole names the script that gets it."""
     try:
-        return crs_lib.esc10_rows(esc50)
+        return stamps.esc10_rows(esc50)
     except InputError as error:
         get = crs_lib.command("0_get_esc50.py", DATASET=DATASET)
         raise InputError(f"{error}: run  {get}  first") from None
@@ -50,8 +51,9 @@ def main() -> None:
     rows = whole_rows(esc50)
     keep_synthetic_apart(esc50)
     esc10 = crs_lib.esc10_dir(DATASET)
+    made_with = {"ESC10": stamps.esc10_fingerprint(esc50, rows)}
     with (
-        crs_lib.stamped(DATASET, esc10.name, {"ESC50_DIR": str(esc50)}, inputs=["ESC-50"]),
+        stamps.stamped(DATASET, esc10.name, made_with, inputs=[]),
         crs_lib.replaced_folder(esc10) as part,
     ):
         for row in tqdm(rows, desc="clips", disable=None):
@@ -64,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    source = crs_lib.esc50_dir(DATASET, ESC50_DIR)
+    crs_lib.run(main, DATASET, synthetic=crs_lib.is_synthetic(source))

@@ -17,6 +17,7 @@ import librosa
 from tqdm import tqdm
 
 import crs_lib
+import stamps
 import tmr
 from esc10_data import class_files, copy_shifts, fit, uploader, write_wav
 
@@ -48,7 +49,7 @@ def main() -> None:
     uploader([path for paths in files.values() for path in paths], SAMPLE_RATE)
     made_with = {"OVERSAMPLE": OVERSAMPLE, "MAX_SHIFT": MAX_SHIFT}
     with (
-        crs_lib.stamped(DATASET, copies.name, made_with, inputs=[originals.name]),
+        stamps.stamped(DATASET, copies.name, made_with, inputs=[originals.name]),
         crs_lib.replaced_folder(copies) as part,
     ):
         for name in files:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 import crs_lib
+import stamps
 import tmr
 from crs_lib import InputError
 from esc10_data import class_files
@@ -88,7 +89,7 @@ def main() -> None:
     esc10, renamed = crs_lib.esc10_dir(DATASET), crs_lib.rename_dir(DATASET)
     crs_lib.need(esc10, "0_make_esc10.py", DATASET=DATASET)
     with (
-        crs_lib.stamped(DATASET, renamed.name, {}, inputs=[esc10.name]),
+        stamps.stamped(DATASET, renamed.name, {}, inputs=[esc10.name]),
         crs_lib.replaced_folder(renamed) as part,
         open(part / "names.csv", "w", newline="") as file,
     ):

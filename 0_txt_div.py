@@ -11,8 +11,10 @@ Takes   a second.
 """
 
 import re
+from contextlib import nullcontext
 
 import crs_lib
+import stamps
 import tmr
 from crs_lib import InputError
 from esc10_data import class_numbers
@@ -44,13 +46,15 @@ def main() -> None:
         raise InputError(f"{renamed}: no clip's number ends in {', '.join(lacking)}")
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
     if texts.is_dir():
-        others = [p.name for p in texts.iterdir() if not re.fullmatch(r"set\d+|\..*", p.name)]
+        here = (path.name for path in texts.iterdir())
+        others = [name for name in here if not re.fullmatch(r"set\d+|\.DS_Store", name)]
         if others:
             raise InputError(f"{texts} holds {', '.join(sorted(others))} and is not replaced")
-    with (
-        crs_lib.stamped(DATASET, texts.name, {}, inputs=[renamed.name]),
-        crs_lib.replaced_folder(texts) as part_folder,
-    ):
+    # Somebody's own place for the texts is no output of this root: it gets no stamp.
+    stamp = (
+        nullcontext() if DIVISION_DIR else stamps.stamped(DATASET, texts.name, {}, [renamed.name])
+    )
+    with stamp, crs_lib.replaced_folder(texts) as part_folder:
         for set_number in range(1, crs_lib.NB_SETS + 1):
             for part, members in divide(numbers, set_number).items():
                 path = crs_lib.division_txt(part_folder, set_number, part)

@@ -117,16 +117,30 @@ def main() -> None:
     more = {}
     if TEST_UNSELECTED:
         never = set_data.never_drawn(data, CONSTANTS, len(history))
-        counts = training.logits_of(network, stems, never, N_FFT).argmax(dim=1)
-        more["unselected"] = {"mixtures": len(never), "accuracy": counts.double().mean().item()}
+        more["unselected"] = {"mixtures": len(never), "accuracy": None}
+        if len(never):
+            found = predictions(training.logits_of(network, stems, never, N_FFT), never, data)
+            figures = metrics.unweighted(metrics.counter_figures, found)
+            more["unselected"]["accuracy"] = figures["accuracy_mixture"]
+
+    def draw_pictures() -> None:
+        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        truth = pd.Series(np.where(test_rows[:, 1] == set_data.NO_STEM, 1, 2))
+        pictures.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
+        if MODEL == "asc":
+            picture_attention(run, network, stems, test_rows, data)
+
     training.finish(
-        run, network, data.classes, metrics.counter_figures, table, history, best, **more
+        run,
+        network,
+        data.classes,
+        metrics.counter_figures,
+        table,
+        history,
+        best,
+        draw_pictures,
+        **more,
     )
-    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
-    truth = pd.Series(np.where(test_rows[:, 1] == set_data.NO_STEM, 1, 2))
-    pictures.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
-    if MODEL == "asc":
-        picture_attention(run, network, stems, test_rows, data)
     print(f"done in {tmr.elapsed(timer)}")
 
 

@@ -41,10 +41,14 @@ def start_run(script: str, model: str, constants: dict) -> report.Run:
         raise InputError(f"{weights} was trained on {kind}: name another folder with --models")
     if not constants["RESUME"]:
         return run
-    for last in sorted(results.glob(f"*_{name}/{LAST}"), reverse=True):
+    for last in sorted(results.glob(f"*_{name}/{LAST}"), key=report.last_change, reverse=True):
         if (last.parent / report.RECORD).exists():
             continue
-        content = torch.load(last, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(last, map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError):
+            print(f"{last} cannot be read and is passed over")
+            continue
         if report.is_same_work(content, run.constants, run.data):
             print(f"resuming {last.parent} after {len(content['state']['history'])} epochs")
             return run._replace(folder=last.parent)
@@ -52,7 +56,9 @@ def start_run(script: str, model: str, constants: dict) -> report.Run:
     return run
 
 
-def save_checkpoint(run: report.Run, state: dict, network, optimiser, scheduler) -> None:
+def save_checkpoint(
+    run: report.Run, state: dict, network, optimiser, scheduler, device: torch.device
+) -> None:
     """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
     content = {
         "constants": run.constants,
@@ -62,21 +68,21 @@ def save_checkpoint(run: report.Run, state: dict, network, optimiser, scheduler)
         "optimiser": optimiser.state_dict(),
         "scheduler": scheduler.state_dict(),
         "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of the device that trains: a resumed run may see fewer of them.
+        "random_device": getattr(torch, device.type).get_rng_state(),
     }
     with crs_lib.replaced_file(run.folder / LAST) as part:
         torch.save(content, part)
 
 
-def load_checkpoint(path: Path, network, optimiser, scheduler) -> dict:
+def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.device) -> dict:
     """Put network, optimiser, scheduler and random states back; returns the loop's state."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["random"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["random_cuda"])
+    getattr(torch, device.type).set_rng_state(content["random_device"])
     return content["state"]
 
 
@@ -107,5 +113,5 @@ def read_weights(path: Path) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {key: content[key] for key in WEIGHTS_KEYS}
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0][:100]
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{path}: not weights that can be read ({reason})") from None

@@ -1,11 +1,10 @@
-"""Paths of every step, replacing folders whole, stamps, and constants from the command line.
+"""Paths of every step, replacing folders whole, and constants from the command line.
 
 Only the standard library is imported, so that every script starts fast and can say what is wrong.
 """
 
 import argparse
 import ast
-import csv
 import json
 import os
 import shlex
@@ -78,34 +77,6 @@ def explicit_esc50_dir(dataset: str, flag: str) -> str:
 def esc50_dir(dataset: str, flag: str) -> Path:
     """The ESC-50 folder: the flag's, else the environment's ESC50_DIR, else below `dataset`."""
     return Path(explicit_esc50_dir(dataset, flag) or Path(dataset, "ESC-50"))
-
-
-def esc10_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of an ESC-50 folder's table that belong to ESC-10.
-
-    Raises InputError, saying what is not whole, unless the folder holds meta/esc50.csv and every
-    ESC-10 clip: 400 or more, or as many as its table has where the folder is synthetic.
-    """
-    table = folder / "meta" / "esc50.csv"
-    if not table.is_file():
-        raise InputError(f"{folder} is not a whole ESC-50 folder: {table} is missing")
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    lacking = {"filename", "category", "esc10"} - set(rows[0] if rows else ())
-    if lacking:
-        raise InputError(f"{table} has no column {', '.join(sorted(lacking))}")
-    # A spreadsheet saves True as TRUE.
-    rows = [row for row in rows if str(row["esc10"]).strip().lower() in ("true", "1")]
-    least = 1 if is_synthetic(folder) else 400
-    if len(rows) < least:
-        raise InputError(f"{table} has {len(rows)} ESC-10 rows, not {least} or more")
-    gone = [row["filename"] for row in rows if not (folder / "audio" / row["filename"]).is_file()]
-    if gone:
-        raise InputError(
-            f"{folder} is not a whole ESC-50 folder: audio/ lacks {len(gone)} of {len(rows)} "
-            f"ESC-10 clips ({', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''})"
-        )
-    return rows
 
 
 def esc10_dir(dataset: str) -> Path:
@@ -213,48 +184,6 @@ def write_json(path: Path, content: dict) -> None:
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-# --------------------------------------------------------------------------------------- stamps
-
-
-def stamp_path(dataset: str, output: str) -> Path:
-    """The stamp of the step that made `output` (a name below the root)."""
-    return Path(dataset, f"{output}.json")
-
-
-def read_stamp(dataset: str, output: str) -> dict | None:
-    """The stamp of an output, or None where there is none (or none that can be read)."""
-    try:
-        return json.loads(stamp_path(dataset, output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-@contextmanager
-def stamped(dataset: str, output: str, constants: dict, inputs: list[str]) -> Iterator[None]:
-    """Take the output's stamp away while it is made; afterwards write the new one.
-
-    constants: those of the step that shape its output. inputs: names of the outputs it reads.
-    """
-    stamp_path(dataset, output).unlink(missing_ok=True)
-    yield
-    stamps = {name: read_stamp(dataset, name) for name in inputs}
-    write_json(stamp_path(dataset, output), {"constants": constants, "input": stamps})
-
-
-def is_up_to_date(dataset: str, output: Path, constants: dict) -> bool:
-    """Whether an output is there, made with these constants from the inputs as they are now.
-
-    constants: all constants the step would run with; those that its stamp names are compared.
-    """
-    stamp = read_stamp(dataset, output.name)
-    if stamp is None or not output.exists():
-        return False
-    made_with = stamp["constants"]
-    return made_with == {name: constants.get(name) for name in made_with} and all(
-        read_stamp(dataset, name) == then for name, then in stamp["input"].items()
-    )
-
-
 # ---------------------------------------------------------------- constants from the command line
 
 
@@ -274,9 +203,10 @@ def read_constants(script: str | Path) -> dict[str, tuple[object, str]]:
     for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
         if "constants_from_command_line" in ast.dump(node):
             return found
-        if isinstance(node, ast.Assign) and node.targets[0].id.isupper():
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id.isupper():
             comment = comments.get(node.end_lineno, "")
-            found[node.targets[0].id] = (ast.literal_eval(node.value), comment)
+            found[target.id] = (ast.literal_eval(node.value), comment)
     raise ValueError(f"{script} never calls constants_from_command_line")
 
 
@@ -309,15 +239,16 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
     for name, (value, comment) in known.items():
         options = {"help": comment.replace("%", "%%")}
         if name == positional:
-            parser.add_argument(name.lower(), nargs="+", metavar=name, **options)
+            many = "*" if value else "+"  # those written into the script will do
+            parser.add_argument(name.lower(), nargs=many, metavar=name, default=value, **options)
             continue
         options |= {"default": value, "dest": name.lower()}
         options["help"] += f" (default: {value if value != '' else 'empty'})".replace("%", "%%")
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            sample = value[0] if isinstance(value, list) else value
-            options |= {"type": type(sample), "metavar": type(sample).__name__.upper()}
+            kind = type(value[0] if isinstance(value, list) else value)
+            options |= {"type": _reader(kind, good.get(name)), "metavar": kind.__name__.upper()}
             if isinstance(value, list):
                 options["nargs"] = "+"
         parser.add_argument(flag_of(name), **options)
@@ -332,6 +263,19 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
                 parser.error(f"{flag_of(name)} {item}: good values are {_as_text(good[name])}")
         names[name] = value
     return {name: names[name] for name in known}
+
+
+def _reader(kind: type, good: Container | None) -> Callable[[str], object]:
+    """What turns a word of the command line into a value of this type."""
+
+    def read(word: str) -> object:
+        try:
+            return kind(word)
+        except ValueError:
+            wanted = f"good values are {_as_text(good)}" if good else f"no {kind.__name__}"
+            raise argparse.ArgumentTypeError(f"{word}: {wanted}") from None
+
+    return read
 
 
 def _as_text(good: Container) -> str:
@@ -373,14 +317,14 @@ def need(path: Path, script: str, **constants: object) -> None:
 # ------------------------------------------------------------------------------ running a script
 
 
-def run(main: Callable[[], int | None], dataset: str = "") -> None:
+def run(main: Callable[[], int | None], dataset: str = "", synthetic: bool = False) -> None:
     """Run a script's main(); what a user can mend becomes one line on standard error, status 1.
 
-    dataset: the root of the prepared data; where it is synthetic the first and the last line of
-    output say so.
+    dataset: the root of the prepared data; where it is synthetic (or `synthetic` says that it
+    will be) the first and the last line of output say so.
     """
     try:
-        if dataset and is_synthetic(dataset):
+        if synthetic or (dataset and is_synthetic(dataset)):
             say_synthetic(dataset)
         status = main()
         if dataset and is_synthetic(dataset):

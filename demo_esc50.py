@@ -23,8 +23,8 @@ time = np.arange(CLIP_SECONDS * RATE) / RATE
 def make_esc50(folder: Path, clips_per_class: int, nb_classes: int, seed: int) -> int:
     """Write audio/*.wav (44.1 kHz, mono, 16-bit, 5 s), meta/esc50.csv and the mark SYNTHETIC.
 
-    clips_per_class: a multiple of five, spread evenly over the folds. The same seed gives the
-    same bytes. Returns the number of clips.
+    clips_per_class: ten or more, spread evenly over the folds. The same seed gives the same
+    bytes. Returns the number of clips.
     """
     (folder / "audio").mkdir(parents=True)
     (folder / "meta").mkdir()
@@ -34,9 +34,10 @@ def make_esc50(folder: Path, clips_per_class: int, nb_classes: int, seed: int) -
     names = class_names(nb_classes)
     for target, name in enumerate(tqdm(names, desc="classes", disable=None)):
         for fold in range(1, NB_FOLDS + 1):
-            for recording, take in takes_of_fold(clips_per_class // NB_FOLDS, rng):
-                recording_id = 100_000 + (target * NB_FOLDS + fold) * 100 + recording
-                letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[take % 26]
+            nb_clips = (clips_per_class + NB_FOLDS - fold) // NB_FOLDS
+            for recording, take in takes_of_fold(nb_clips, rng):
+                recording_id = 100_000 + (target * NB_FOLDS + fold) * 1000 + recording
+                letter = "ABC"[take]
                 filename = f"{fold}-{recording_id}-{letter}-{target}.wav"
                 waveform = sound(target, recording_id, take, seed)
                 sf.write(folder / "audio" / filename, waveform, RATE, subtype="PCM_16")

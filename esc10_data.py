@@ -4,7 +4,7 @@ A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, f
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import joblib
@@ -17,6 +17,7 @@ import soundfile as sf
 from tqdm import tqdm
 
 import crs_lib
+import stamps
 from crs_lib import InputError
 
 CLIP_SECONDS = 5
@@ -99,20 +100,22 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
     """
     files = list(files)
     clips = np.empty((len(files), CLIP_SECONDS * sample_rate), dtype=np.float32)
-
-    def load(row: int) -> None:
+    wrong = []
+    for row, path in enumerate(files):
         try:
-            samples, rate = sf.read(files[row], dtype="int16")
+            samples, rate = sf.read(path, dtype="int16")
         except (sf.LibsndfileError, OSError) as error:
-            raise InputError(f"{files[row]}: cannot be read ({error})") from None
-        if rate != sample_rate or samples.shape != clips[row].shape:
-            raise InputError(
-                f"{files[row]}: {samples.shape} samples at {rate} Hz where {clips[row].shape} "
-                f"at {sample_rate} Hz belong"
+            wrong.append(f"{path}: cannot be read ({error})")
+            continue
+        if (rate, *samples.shape) != (sample_rate, clips.shape[1]):
+            wrong.append(
+                f"{path}: {samples.shape} samples at {rate} Hz, "
+                f"not {clips.shape[1]} at {sample_rate} Hz"
             )
+            continue
         clips[row] = from_pcm16(samples)
-
-    for_each(range(len(files)), load)
+    if wrong:
+        raise InputError("; ".join(wrong))
     return clips
 
 
@@ -134,7 +137,7 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
 
     made_with = {"SAMPLE_RATE": sample_rate, "METHOD": method}
     with (
-        crs_lib.stamped(dataset, folder.name, made_with, inputs=[renamed.name]),
+        stamps.stamped(dataset, folder.name, made_with, inputs=[renamed.name]),
         crs_lib.replaced_folder(folder) as part,
     ):
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
@@ -151,20 +154,14 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
     return folder, len(files)
 
 
-def for_each(items: Iterable, work: Callable[[object], object]) -> list:
-    """The results of `work` on every item; one InputError lists all the items that failed."""
-    results, wrong = [], []
-    for item in items:
-        try:
-            results.append(work(item))
-        except InputError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise InputError("; ".join(wrong))
-    return results
-
-
 # ------------------------------------------------------------- levels and mixing, numpy or torch
+
+
+def name_silent(names: Iterable[object], clips: np.ndarray) -> None:
+    """Print the names of clips that hold nothing but zeros: nothing can make them louder."""
+    silent = [str(name) for name, clip in zip(names, clips, strict=True) if not clip.any()]
+    if silent:
+        print(f"silent clips, which stay silent: {', '.join(silent)}")
 
 
 def normalise_volume(clips: np.ndarray, loudest: float | None = None) -> np.ndarray:
@@ -228,11 +225,14 @@ def class_numbers(folder: Path) -> tuple[list[str], list[int]]:
     return classes, numbers[classes[0]]
 
 
-def read_division(folder: Path, set_number: int) -> dict[str, list[int]]:
+def read_division(
+    folder: Path, set_number: int, numbers_there: Iterable[int], redo: str
+) -> dict[str, list[int]]:
     """The numbers of each part of a set, from its three texts.
 
+    numbers_there: those that clips have. redo: the command that writes the texts.
     Returns {"train": [...], "val": [...], "test": [...]}. Raises InputError if a text is missing
-    or is not a line of numbers, or if two parts share a number.
+    or is not a line of numbers, if two parts share a number, or if no clip has it.
     """
     numbers = {}
     for part in crs_lib.PARTS:
@@ -240,12 +240,15 @@ def read_division(folder: Path, set_number: int) -> dict[str, list[int]]:
         try:
             numbers[part] = [int(word) for word in path.read_text().split(",")]
         except FileNotFoundError:
-            raise InputError(f"{path} is missing: run  python 0_txt_div.py  first") from None
+            raise InputError(f"{path} is missing: run  {redo}  first") from None
         except ValueError:
             raise InputError(f"{path}: not one line of numbers such as  1, 11, 21") from None
     together = [number for members in numbers.values() for number in members]
     if len(set(together)) < len(together):
         raise InputError(f"{folder}/set{set_number}: a number stands in two parts, or twice in one")
+    unknown = sorted(set(together) - set(numbers_there))
+    if unknown:
+        raise InputError(f"{folder}/set{set_number}: no clip has the number {unknown[0]}")
     return numbers
 
 

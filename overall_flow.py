@@ -54,23 +54,6 @@ CONSTANTS = crs_lib.constants_from_command_line(
 WAYS = ("with_counter", "true_count", "no_counter")
 
 
-def load_networks(device: torch.device) -> dict[str, tuple[torch.nn.Module, dict]]:
-    """Task -> (network, what its file says); all of this set, rate and data, of equal classes."""
-    wanted = {
-        "counter": (training.COUNTER, COUNTER_MODEL),
-        "single": (training.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
-        "both": (training.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
-    }
-    networks = {
-        task: training.load_network(MODELS, script, model, SET, SAMPLE_RATE, device, DATASET)
-        for task, (script, model) in wanted.items()
-    }
-    if len({tuple(content["classes"]) for _, content in networks.values()}) > 1:
-        raise InputError(f"{MODELS}: the four weights were trained on different classes")
-    return networks
-
-
 def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
     """What tells of bookkeeping and not of sound: float64 (clips, 5).
 
@@ -83,7 +66,7 @@ def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
     flatness = power.log().mean(dim=1).exp() / power.mean(dim=1)
     silence = (waveforms == 0).float().mean(dim=1)
     columns = (peak, rms, peak / rms.clamp(min=1e-12), silence, flatness)
-    return torch.stack(columns, dim=1).double().cpu().numpy()
+    return torch.stack(columns, dim=1).cpu().double().numpy()
 
 
 def giveaway_counts(
@@ -124,17 +107,22 @@ def predictions(
     best_two = set_data.best_names(scores["two_label"], 2, data.classes)
     table["with_counter"] = np.where(table["count"] == 1, best_one, best_two)
     table["true_count"] = np.where(rows[:, 1] == set_data.NO_STEM, best_one, best_two)
-    both = 1 / (1 + np.exp(-scores["both"]))
     threshold = networks["both"][1]["metrics"]["validation"]["val_threshold"]
-    counts = 1 + (np.sort(both, axis=1)[:, -2] > threshold)
-    table["no_counter"] = set_data.best_names(both, counts, data.classes)
+    both = torch.sigmoid(torch.from_numpy(scores["both"])).numpy()
+    table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
     return table
 
 
 def main() -> None:
     timer = tmr.start()
     device = training.choose_device(DEVICE, THREADS)
-    networks = load_networks(device)
+    tasks = {
+        "counter": (training.COUNTER, COUNTER_MODEL),
+        "single": (training.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
+        "both": (training.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
+    }
+    networks = training.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
     counter = networks["counter"][1]["constants"]
 
     oversample = counter["OVERSAMPLE"]
@@ -152,7 +140,7 @@ def main() -> None:
     name = crs_lib.run_name("overall_flow", model, SET, SAMPLE_RATE)
     folder = report.new_folder(Path(RESULTS), name, tmr.now())
     run = report.Run(folder, "overall_flow", model, constants, report.data_stamps(constants))
-    record = report.write_record(
+    record = report.make_record(
         run,
         metrics.flow_figures,
         table,
@@ -165,6 +153,7 @@ def main() -> None:
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])
     pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
+    report.write_run(run, record, table)
     for way in WAYS:
         figures = {name: 100 * value for name, value in record["test"][way].items()}
         print(f"{way:>12}:", "  ".join(f"{name} {value:.1f} %" for name, value in figures.items()))

@@ -10,6 +10,7 @@ Takes   3 seconds to start, then some 10 milliseconds a recording.
 import json
 from pathlib import Path
 
+import soundfile as sf
 import torch
 from tqdm import tqdm
 
@@ -36,36 +37,25 @@ crs_lib.constants_from_command_line(
     CLASSIFIER_MODEL=tuple(training.NETWORKS),
 )
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf")
+# The endings of what soundfile reads, and their usual other spellings; RAW says nothing of itself.
+OTHER_ENDINGS = (".aif", ".aifc", ".oga", ".opus", ".snd")
+SUFFIXES = sorted(
+    {f".{name.lower()}" for name in sf.available_formats()} - {".raw"} | {*OTHER_ENDINGS}
+)
 
 
 def find_files(paths: list[str]) -> list[Path]:
-    """The files named, and those below the folders named that have a sound file's ending."""
+    """The files named, and those below the folders named that have a sound file's ending.
+
+    A path that is neither stays in the list, to be named as one that cannot be read.
+    """
     found = []
     for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputError(f"{path}: is no file and no folder")
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if path.is_dir() and not inside:
+            raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
+        found += inside or [path]
     return found
-
-
-def load_networks(device: torch.device) -> dict[str, tuple[torch.nn.Module, dict]]:
-    """Task -> (network, what its file says)."""
-    wanted = {
-        "counter": (training.COUNTER, COUNTER_MODEL),
-        "single": (training.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
-    }
-    return {
-        task: training.load_network(MODELS, script, model, SET, SAMPLE_RATE, device)
-        for task, (script, model) in wanted.items()
-    }
 
 
 @torch.no_grad()
@@ -113,8 +103,13 @@ def as_line(answer: dict, width: int) -> str:
 def main() -> int:
     device = training.choose_device(DEVICE, THREADS)
     files = find_files(RECORDINGS)
-    networks = load_networks(device)
-    synthetic = any(content["synthetic"] for _, content in networks.values())
+    tasks = {
+        "counter": (training.COUNTER, COUNTER_MODEL),
+        "single": (training.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
+    }
+    networks = training.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device)
+    synthetic = networks["counter"][1]["synthetic"]
     answers, failed = [], []
     for path in tqdm(files, desc="recordings", disable=True if len(files) < 20 else None):
         try:

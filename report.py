@@ -15,6 +15,7 @@ import pandas as pd
 
 import crs_lib
 import metrics
+import stamps
 
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
@@ -62,7 +63,7 @@ def data_stamps(constants: dict) -> dict:
     outputs = [crs_lib.rate_dir(dataset, sample_rate), crs_lib.mixes_csv(dataset)]
     if constants["OVERSAMPLE"] > 1:
         outputs.append(crs_lib.oversample_dir(dataset, sample_rate, constants["OVERSAMPLE"]))
-    return {path.name: crs_lib.read_stamp(dataset, path.name) for path in outputs}
+    return {path.name: stamps.read_stamp(dataset, path.name) for path in outputs}
 
 
 def is_same_work(record: dict, constants: dict, data: dict) -> bool:
@@ -81,7 +82,16 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The commit of the code, `-dirty` behind it if files differ; empty outside of git."""
-    git = ["git", "-C", str(crs_lib.HERE), "describe", "--always", "--dirty", "--abbrev=40"]
+    git = [
+        "git",
+        "-C",
+        str(crs_lib.HERE),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+        "--abbrev=40",
+    ]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
@@ -99,7 +109,7 @@ def machine(device: str, threads: int) -> dict:
     }
 
 
-def write_record(
+def make_record(
     run: Run,
     figures: Callable[[pd.DataFrame, np.ndarray], metrics.Figures],
     predictions: pd.DataFrame,
@@ -108,14 +118,13 @@ def write_record(
     machine_used: dict,
     **more: object,
 ) -> dict:
-    """Write history.csv and predictions.csv, then run.json, whose presence says: finished.
+    """The record of a run, the content of run.json.
 
     figures: of `metrics`, of the predictions. more: what else belongs into run.json.
-    Returns the record; its `test` holds each figure, its `test_interval` the 95 % interval.
+    Its `test` holds each figure, its `test_interval` the 95 % interval.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
     found = metrics.with_intervals(figures, [predictions])
-    record = {
+    return {
         "script": run.script,
         "model": run.model,
         "set": run.constants["SET"],
@@ -133,11 +142,15 @@ def write_record(
         "test_interval": nest({name: [fig["low"], fig["high"]] for name, fig in found.items()}),
         "history": history,
     }
-    if history:
-        pd.DataFrame(history).to_csv(run.folder / "history.csv", index=False)
+
+
+def write_run(run: Run, record: dict, predictions: pd.DataFrame) -> None:
+    """Write history.csv and predictions.csv, then run.json, whose presence says: finished."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if record["history"]:
+        pd.DataFrame(record["history"]).to_csv(run.folder / "history.csv", index=False)
     predictions.to_csv(run.folder / PREDICTIONS, index=False, float_format="%.9g")
     crs_lib.write_json(run.folder / RECORD, record)
-    return record
 
 
 def nest(flat: dict[str, object]) -> dict:
@@ -160,8 +173,14 @@ def read_record(folder: Path) -> dict | None:
 
 def newest_finished(results: Path, name: str) -> Path | None:
     """The folder of the newest finished run of that name."""
-    folders = sorted(results.glob(f"*_{name}"), reverse=True)
-    return next((folder for folder in folders if (folder / RECORD).exists()), None)
+    records = results.glob(f"*_{name}/{RECORD}")
+    newest = max(records, key=last_change, default=None)
+    return newest.parent if newest else None
+
+
+def last_change(path: Path) -> int:
+    """When a file was last written: a run that was resumed may be newer than its name."""
+    return path.stat().st_mtime_ns
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
@@ -227,9 +246,10 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     crs_lib.write_json(path, summary)
     with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
         table = csv.writer(file)
-        table.writerow(["figure", "mean", "std", "low", "high"])
         columns = ("mean", "std", "low", "high")
-        table.writerows([name, *(fig[c] for c in columns)] for name, fig in figures.items())
+        table.writerow(["figure", *columns, "synthetic"])
+        for name, figure in figures.items():
+            table.writerow([name, *(figure[c] for c in columns), summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
     return summary
@@ -239,6 +259,8 @@ def summary_table(summary: dict) -> str:
     """The main figures of a summary as a markdown table, in per cent."""
     sets = ", ".join(map(str, summary["sets"]))
     head = "SYNTHETIC data. " if summary["synthetic"] else ""
+    if max(summary["sets"]) > 5:
+        head += "The choices of networks and constants saw the test clips of sets 6-10. "
     lines = [
         f"{head}Test clips of set {sets}, {summary['sample_rate']} Hz, {summary['model']}.",
         "",

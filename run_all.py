@@ -11,6 +11,7 @@ Takes   for one set 40 minutes on 2 CPU cores.
 """
 
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import joblib
 
 import crs_lib
 import report
+import stamps
 import tmr
 from crs_lib import InputError
 
@@ -40,7 +42,7 @@ EPOCHS = 0  # of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
-REDO = False  # make every preparation step and every training again
+REDO = False  # make every preparation step again, and every training from its start
 CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
 
 DEMO = "dataset_demo"
@@ -81,11 +83,10 @@ def get_esc50() -> dict[str, object]:
     crs_lib.say_synthetic(DEMO)
     print("ESC-50 is neither there nor to be downloaded: everything below runs on a stand-in")
     handed["DATASET"] = DEMO
-    for name, usual in (("RESULTS", "results"), ("MODELS", "models")):
-        if handed[name] == usual:
-            handed[name] = f"{DEMO}/{usual}"
+    for name in ("RESULTS", "MODELS"):
+        handed[name] = f"{DEMO}/{Path(handed[name]).name}"
     try:
-        crs_lib.esc10_rows(Path(DEMO, "ESC-50"))
+        stamps.esc10_rows(Path(DEMO, "ESC-50"))
     except InputError:
         run_script("0_get_esc50.py", DATASET=DEMO, SYNTHETIC=True)
     return handed
@@ -114,19 +115,27 @@ def prepare(handed: dict) -> None:
     if WRITE == "none":
         del steps["0_2mix_norm_vol.py"]
     handed = {**handed, "SET": SETS[0]}
+    esc50 = crs_lib.esc50_dir(dataset, ESC50_DIR)
     for script, output in steps.items():
         constants = all_constants(script, handed)
-        if script == "0_make_esc10.py":
-            constants["ESC50_DIR"] = str(crs_lib.esc50_dir(dataset, ESC50_DIR))
-        if not REDO and crs_lib.is_up_to_date(dataset, output, constants):
+        # What the steps' stamps hold beyond constants: the data they saw.
+        constants["ESC10"] = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
+        constants["DIVISION"] = stamps.division_fingerprint(texts)
+        # All mixtures hold those of any set: nobody's 72,000 files give way to 720.
+        choices = [constants, {**constants, "WRITE": "all"}]
+        if not REDO and any(stamps.is_up_to_date(dataset, output, c) for c in choices):
             print(f"{output} is up to date")
         else:
             run_script(script, **handed)
 
 
-def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
-    """Train the four networks of a set and test the flow; what is finished is kept."""
-    handed = {**handed, "SET": set_number, "RESUME": True}
+def train_and_test(set_number: int, handed: dict, free: queue.Queue) -> None:
+    """Train the four networks of a set and test the flow; what is finished is kept.
+
+    free: of `devices`: this job takes one while it works.
+    """
+    environment = free.get()
+    handed = {**handed, "SET": set_number, "RESUME": not REDO}
     if EPOCHS == 0:
         del handed["EPOCHS"]
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
@@ -151,6 +160,7 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
         print(f"{kept} is finished")
     else:
         run_script("overall_flow.py", environment, **handed)
+    free.put(environment)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
@@ -174,16 +184,19 @@ def flow_name(set_number: int) -> str:
     return crs_lib.run_name("overall_flow", model, set_number, SAMPLE_RATE)
 
 
-def environments() -> list[dict[str, str]]:
-    """One environment a job: its own GPU where there are several."""
-    if N_JOBS == 1:
-        return [{}]
-    import torch  # two seconds that only this case needs
+def devices() -> queue.Queue:
+    """A queue of environments, one a job: its own GPU each where there are several."""
+    free = queue.Queue()
+    names = []
+    if N_JOBS > 1 and DEVICE in ("auto", "cuda"):
+        import torch  # two seconds that only this case needs
 
-    nb_gpus = torch.cuda.device_count()
-    return [
-        {"CUDA_VISIBLE_DEVICES": str(job % nb_gpus)} if nb_gpus else {} for job in range(N_JOBS)
-    ]
+        usable = os.environ.get("CUDA_VISIBLE_DEVICES")
+        count = torch.cuda.device_count()
+        names = usable.split(",")[:count] if usable else list(map(str, range(count)))
+    for job in range(N_JOBS):
+        free.put({"CUDA_VISIBLE_DEVICES": names[job % len(names)]} if names else {})
+    return free
 
 
 def show_summary(handed: dict) -> None:
@@ -191,8 +204,8 @@ def show_summary(handed: dict) -> None:
     results = Path(handed["RESULTS"])
     faithful = (COUNTER_MODEL, CLASSIFIER_MODEL) == ("asc", "isocc")
     model = "" if faithful else f"_{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
-    path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(SETS)}.json"
-    summary = report.summarise(results, [flow_name(number) for number in SETS], path)
+    path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(set(SETS))}.json"
+    summary = report.summarise(results, [flow_name(number) for number in dict.fromkeys(SETS)], path)
     print("\n" + report.summary_table(summary))
     pictures = [
         picture for run in summary["runs"] for picture in sorted((results / run).glob("*.png"))
@@ -206,10 +219,10 @@ def main() -> None:
     handed = get_esc50()
     prepare(handed)
     threads = max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0
-    jobs = environments()
+    free = devices()
     joblib.Parallel(n_jobs=N_JOBS, prefer="threads")(
-        joblib.delayed(train_and_test)(number, {**handed, "THREADS": threads}, jobs[i % N_JOBS])
-        for i, number in enumerate(SETS)
+        joblib.delayed(train_and_test)(number, {**handed, "THREADS": threads}, free)
+        for number in dict.fromkeys(SETS)
     )
     show_summary(handed)
     print(f"done in {tmr.elapsed(timer)}")

@@ -68,32 +68,36 @@ def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.T
     return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
 
 
-def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
-    """The table of predictions: the best two names, the score of each class; more for `both`."""
+def predictions(
+    logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData, threshold: float
+) -> pd.DataFrame:
+    """The table of predictions: the best two names, the score of each class; for `both` also the
+    names that it gives without a counter.
+    """
     scores = torch.sigmoid(logits).numpy()
     table = set_data.recordings_of(data.stems, rows)
     table["pair"] = set_data.best_names(scores, 2, data.classes)
     if BOTH:
-        table["best"] = set_data.best_names(scores, 1, data.classes)
-        table["second_score"] = np.sort(scores, axis=1)[:, -2]
+        table["names"] = set_data.names_over_threshold(scores, threshold, data.classes)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
-
-
-def apply_threshold(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """The table with `names`: the best name, and the second where its score exceeds it."""
-    names = np.where(table["second_score"] > threshold, table["pair"], table["best"])
-    return table.assign(names=names)
 
 
 def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> dict[str, float]:
     """Validation figures of an epoch; for `both` under the threshold that suits it best."""
-    table = predictions(logits, rows, data)
-    if not BOTH:
-        return metrics.unweighted(metrics.two_label_figures, table)
-    columns = (table[name].to_numpy() for name in ("best", "pair", "truth", "second_score"))
-    threshold = metrics.best_threshold(*columns)
-    table = apply_threshold(table, threshold)
+    threshold = best_threshold(logits, rows, data) if BOTH else 0.0
+    table = predictions(logits, rows, data, threshold)
     return {**metrics.unweighted(metrics.two_label_figures, table), "threshold": threshold}
+
+
+def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> float:
+    """The threshold on the second name's score with the best balanced exact set."""
+    scores = torch.sigmoid(logits).numpy()
+    return metrics.best_threshold(
+        best=set_data.best_names(scores, 1, data.classes),
+        pairs=set_data.best_names(scores, 2, data.classes),
+        truth=set_data.recordings_of(data.stems, rows)["truth"].to_numpy(),
+        second_scores=np.sort(scores, axis=1)[:, -2],
+    )
 
 
 def main() -> None:
@@ -130,21 +134,35 @@ def main() -> None:
         validation_rows=validation_rows,
         select_by=SELECT_BY,
     )
-    table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
-    if BOTH:
-        table = apply_threshold(table, best["val_threshold"])
+
+    def test(test_rows: np.ndarray) -> pd.DataFrame:
+        logits = training.logits_of(network, stems, test_rows, N_FFT)
+        return predictions(logits, test_rows, data, best["val_threshold"])
+
+    table = test(test_rows)
     more = {}
     if TEST_UNSELECTED:
         never = set_data.never_drawn(data, CONSTANTS, len(history))
-        unseen = predictions(training.logits_of(network, stems, never, N_FFT), never, data)
-        exact_pair = metrics.unweighted(metrics.two_label_figures, unseen)["exact_pair"]
-        more["unselected"] = {"mixtures": len(never), "exact_pair": exact_pair}
+        figures = metrics.unweighted(metrics.two_label_figures, test(never)) if len(never) else {}
+        more["unselected"] = {"mixtures": len(never), "exact_pair": figures.get("exact_pair")}
+
+    def draw_pictures() -> None:
+        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
+        title = "a class in the clip, and what was named"
+        pictures.plot_confusion(run, *answers, data.classes, title)
+
     training.finish(
-        run, network, data.classes, metrics.two_label_figures, table, history, best, **more
+        run,
+        network,
+        data.classes,
+        metrics.two_label_figures,
+        table,
+        history,
+        best,
+        draw_pictures,
+        **more,
     )
-    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
-    answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
-    pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
     print(f"done in {tmr.elapsed(timer)}")
 
 

@@ -86,9 +86,21 @@ def main() -> None:
     )
     test_rows = data.singles["test"]
     table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
-    training.finish(run, network, data.classes, metrics.single_figures, table, history, best)
-    pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
-    pictures.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
+
+    def draw_pictures() -> None:
+        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        pictures.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
+
+    training.finish(
+        run,
+        network,
+        data.classes,
+        metrics.single_figures,
+        table,
+        history,
+        best,
+        draw_pictures,
+    )
     print(f"done in {tmr.elapsed(timer)}")
 
 

@@ -32,64 +32,77 @@ def choose_files(
 
     Raises InputError, naming the script to run, if an earlier step's output is missing.
     """
+    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
+    originals = crs_lib.rate_dir(dataset, sample_rate)
+    crs_lib.need(originals, "0_downsampling.py", **here)
+    if oversample > 1:
+        copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
+        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
+    crs_lib.need(crs_lib.mixes_csv(dataset), "0_2mix_csv.py", DATASET=dataset)
     texts = crs_lib.division_dir(dataset, division_flag)
-    crs_lib.need(texts, "0_txt_div.py", DATASET=dataset)
-    division = esc10_data.read_division(texts, set_number)
-    stems = choose_stems(dataset, sample_rate, oversample, division)
+    redo = crs_lib.command("0_txt_div.py", DATASET=dataset, DIVISION_DIR=division_flag)
+    classes, numbers = esc10_data.class_numbers(originals)
+    division = esc10_data.read_division(texts, set_number, numbers, redo)
+    stems = choose_stems(dataset, sample_rate, oversample, classes, division)
+    table = pd.read_csv(crs_lib.mixes_csv(dataset))
     singles, mixtures = {}, {}
     for part in crs_lib.PARTS:
         rows = np.flatnonzero(stems["part"] == part)
         singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
-        mixtures[part] = choose_mixtures(dataset, set_number, part, stems)
-    return SetData(stems, list(stems["class_name"].unique()), singles, mixtures)
+        mixtures[part] = choose_mixtures(table, set_number, part, stems)
+        if len(mixtures[part]) == 0 or mixtures[part].min() < 0:
+            again = crs_lib.command("0_2mix_csv.py", DATASET=dataset, DIVISION_DIR=division_flag)
+            raise InputError(
+                f"{crs_lib.mixes_csv(dataset)} does not fit the clips and the division: "
+                f"run  {again}  first"
+            )
+    return SetData(stems, classes, singles, mixtures)
 
 
 def choose_stems(
-    dataset: str, sample_rate: int, oversample: int, division: dict[str, list[int]]
+    dataset: str,
+    sample_rate: int,
+    oversample: int,
+    classes: list[str],
+    division: dict[str, list[int]],
 ) -> pd.DataFrame:
     """The files of one set: every clip, and behind each training clip its pitch-shifted copies.
 
     Returns one row a file: file, part, class_name, class_index, number, copy (0 is the original),
-    recording. The copies of a clip follow it, in the order of `copy_shifts`.
-    Raises InputError if an earlier step's folder is missing or a clip is in no part of the set.
+    recording. The copies of a clip follow it, in the order of `esc10_data.copy_shifts`.
+    Raises InputError if names.csv is missing or does not have a clip.
     """
-    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
     originals = crs_lib.rate_dir(dataset, sample_rate)
     copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
-    crs_lib.need(originals, "0_downsampling.py", **here)
-    if oversample > 1:
-        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
-    classes, numbers = esc10_data.class_numbers(originals)
-    part_of = {number: part for part, members in division.items() for number in members}
-    if set(part_of) != set(numbers):
-        raise InputError(
-            f"the division texts do not fit the clips of {originals}: run  "
-            f"{crs_lib.command('0_txt_div.py', DATASET=dataset)}  first"
-        )
-    names = pd.read_csv(crs_lib.rename_dir(dataset) / "names.csv", dtype={"src_file": str})
+    names_csv = crs_lib.rename_dir(dataset) / "names.csv"
+    crs_lib.need(names_csv, "0_rename_files.py", DATASET=dataset)
+    names = pd.read_csv(names_csv, dtype={"src_file": str})
     recordings = dict(zip(names["file"], names["src_file"], strict=True))
+    part_of = {number: part for part, members in division.items() for number in members}
     rows = []
     for class_index, name in enumerate(classes):
-        for number in numbers:
-            part = part_of[number]
+        for number, part in sorted(part_of.items()):
             endings = esc10_data.copy_shifts(oversample if part == "train" else 1, 0)
             for copy, ending in enumerate(endings):
-                folder = copies if copy else originals
-                file = folder / name / f"{name}{number}{ending}.wav"
-                recording = recordings[f"{name}{number}.wav"]
+                file = (copies if copy else originals) / name / f"{name}{number}{ending}.wav"
+                recording = recordings.get(f"{name}{number}.wav")
                 rows.append((file, part, name, class_index, number, copy, recording))
     columns = ["file", "part", "class_name", "class_index", "number", "copy", "recording"]
-    return pd.DataFrame(rows, columns=columns)
+    stems = pd.DataFrame(rows, columns=columns)
+    if stems["recording"].isna().any():
+        clip = stems["file"][stems["recording"].isna()].iloc[0]
+        redo = crs_lib.command("0_rename_files.py", DATASET=dataset)
+        raise InputError(f"{names_csv} does not know {clip.name}: run  {redo}  first")
+    return stems
 
 
-def choose_mixtures(dataset: str, set_number: int, part: str, stems: pd.DataFrame) -> np.ndarray:
+def choose_mixtures(
+    table: pd.DataFrame, set_number: int, part: str, stems: pd.DataFrame
+) -> np.ndarray:
     """The mixtures of one part of a set, as rows of originals in `stems`: int (mixtures, 2).
 
-    Raises InputError if the table is missing, or is not the table of these clips.
+    table: as esc10_data.mixture_table has it. A clip that `stems` lacks in this part is row -1.
     """
-    path = crs_lib.mixes_csv(dataset)
-    crs_lib.need(path, "0_2mix_csv.py", DATASET=dataset)
-    table = pd.read_csv(path)
     table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
     originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
     row_of = {(c, n): row for row, c, n in originals[["class_name", "number"]].itertuples()}
@@ -97,11 +110,7 @@ def choose_mixtures(dataset: str, set_number: int, part: str, stems: pd.DataFram
         [row_of.get(key, -1) for key in zip(table[f"{s}_class"], table[f"{s}_num"], strict=True)]
         for s in "AB"
     ]
-    rows = np.array(pairs, dtype=np.int64).T
-    if len(rows) == 0 or rows.min() < 0:
-        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
-        raise InputError(f"{path} does not fit the clips and divisions: run  {redo}  first")
-    return rows
+    return np.array(pairs, dtype=np.int64).T
 
 
 def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,3 +174,12 @@ def best_names(scores: np.ndarray, counts: int | np.ndarray, classes: list[str])
     first, second = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :2], axis=1).T
     pairs = names[first] + "+" + names[second]
     return np.where(np.asarray(counts) == 2, pairs, names[scores.argmax(axis=1)])
+
+
+def names_over_threshold(scores: np.ndarray, threshold: float, classes: list[str]) -> np.ndarray:
+    """Without a counter: the best name, and the second where its score exceeds the threshold.
+
+    scores: (clips, classes), in [0, 1]. Returns texts (clips,).
+    """
+    second = np.sort(scores, axis=1)[:, -2]
+    return best_names(scores, 1 + (second > threshold), classes)

@@ -4,6 +4,7 @@ A batch is rows of stems (see set_data): single clips and mixtures are made from
 memory and reach a network at the same level.
 """
 
+import os
 import random
 from collections.abc import Callable
 
@@ -45,6 +46,7 @@ def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.T
     The loudest sample is that of the data set's own clips, not of their copies.
     """
     clips = esc10_data.uploader(stems["file"], sample_rate)
+    esc10_data.name_silent(stems["file"], clips)
     loudest = np.abs(clips[stems["copy"] == 0]).max()
     return torch.from_numpy(esc10_data.normalise_volume(clips, loudest)).to(device)
 
@@ -94,6 +96,7 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
 
@@ -162,7 +165,7 @@ def fit(
     state = {"history": [], "best": None}
     last = run.folder / checkpoints.LAST
     if last.exists():
-        state = checkpoints.load_checkpoint(last, network, optimiser, scheduler)
+        state = checkpoints.load_checkpoint(last, network, optimiser, scheduler, stems.device)
     validation_targets = targets(validation_rows).cpu()
     while len(state["history"]) < constants["EPOCHS"]:
         epoch = len(state["history"])
@@ -183,11 +186,11 @@ def fit(
             step_loss.backward()
             optimiser.step()
             scheduler.step()
-            total += step_loss.item() * len(chosen)
+            total += step_loss.item() / len(starts)
         logits = logits_of(network, stems, validation_rows, constants["N_FFT"])
         row = {
             "epoch": epoch,
-            "train_loss": total / nb_clips,
+            "train_loss": total,
             "val_loss": loss(logits, validation_targets).item(),
             **{f"val_{name}": value for name, value in validate(logits).items()},
             "seconds": tmr.seconds(timer),
@@ -196,7 +199,7 @@ def fit(
         if state["best"] is None or rank(row, select_by) > rank(state["best"]["row"], select_by):
             weights = {name: value.cpu().clone() for name, value in network.state_dict().items()}
             state["best"] = {"row": row, "weights": weights}
-        checkpoints.save_checkpoint(run, state, network, optimiser, scheduler)
+        checkpoints.save_checkpoint(run, state, network, optimiser, scheduler, stems.device)
         print(title, *(f" {name} {value:.3f}" for name, value in list(row.items())[1:]), flush=True)
     network.load_state_dict(state["best"]["weights"])
     return state["history"], state["best"]["row"]
@@ -218,15 +221,16 @@ def finish(
     predictions: pd.DataFrame,
     history: list[dict],
     best: dict,
+    draw_pictures: Callable[[], None],
     **more: object,
-) -> dict:
-    """Record a finished training: run.json and its tables, then the weights; prints the figures.
+) -> None:
+    """Write the weights, pictures and tables of a training, run.json last; print the figures.
 
-    figures: of `metrics`, of the test predictions. more: what else run.json and the weights hold.
-    Returns the record.
+    So a run that was killed on the way is not taken for a finished one.
+    figures: of `metrics`, of the test predictions. more: what else run.json holds.
     """
     device = next(network.parameters()).device
-    record = report.write_record(
+    record = report.make_record(
         run,
         figures,
         predictions,
@@ -239,12 +243,13 @@ def finish(
     weights = checkpoints.save_weights(
         run, network, classes, {"test": record["test"], "validation": best}
     )
+    draw_pictures()
+    report.write_run(run, record, predictions)
     for name, value in record["test"].items():
         low, high = record["test_interval"][name]
         print(f"test {name}: {100 * value:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")
     print(f"weights: {weights}")
     print(f"run: {run.folder}")
-    return record
 
 
 def load_network(
@@ -287,6 +292,29 @@ def load_network(
     try:
         network.load_state_dict(content["weights"])
     except RuntimeError as error:
-        reason = str(error).splitlines()[0][:100]
+        reason = " ".join(str(error).split())[:100]
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from None
     return network.eval(), content
+
+
+def load_networks(
+    tasks: dict[str, tuple[str, str]],
+    models: str,
+    set_number: int,
+    sample_rate: int,
+    device: torch.device,
+    dataset: str = "",
+) -> dict[str, tuple[nn.Module, dict]]:
+    """Several trained networks that answer together: task -> (network, what its file says).
+
+    tasks: task -> (script, model). Raises InputError as load_network does, or if they were
+    trained on different classes, or some on the synthetic set and some not.
+    """
+    networks = {
+        task: load_network(models, script, model, set_number, sample_rate, device, dataset)
+        for task, (script, model) in tasks.items()
+    }
+    kinds = {(content["synthetic"], *content["classes"]) for _, content in networks.values()}
+    if len(kinds) > 1:
+        raise InputError(f"{models}: the weights were trained on different classes or data")
+    return networks

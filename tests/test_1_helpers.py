@@ -5,6 +5,7 @@ import re
 import pytest
 
 import crs_lib
+import stamps
 import tmr
 
 
@@ -83,29 +84,29 @@ def test_a_stamp_holds_while_constants_and_inputs_stay(tmp_path):
     root = str(tmp_path)
 
     def make(output, constants, inputs):
-        with crs_lib.stamped(root, output, constants, inputs):
+        with stamps.stamped(root, output, constants, inputs):
             (tmp_path / output).mkdir(exist_ok=True)
 
     make("first", {"A": 1}, [])
     make("second", {"B": 2}, ["first"])
     second = tmp_path / "second"
-    assert crs_lib.is_up_to_date(root, second, {"B": 2, "N_JOBS": 7})
-    assert not crs_lib.is_up_to_date(root, second, {"B": 3})
+    assert stamps.is_up_to_date(root, second, {"B": 2, "N_JOBS": 7})
+    assert not stamps.is_up_to_date(root, second, {"B": 3})
     make("first", {"A": 2}, [])
-    assert not crs_lib.is_up_to_date(root, second, {"B": 2})
+    assert not stamps.is_up_to_date(root, second, {"B": 2})
     make("second", {"B": 2}, ["first"])
-    assert crs_lib.is_up_to_date(root, second, {"B": 2})
+    assert stamps.is_up_to_date(root, second, {"B": 2})
     second.rmdir()
-    assert not crs_lib.is_up_to_date(root, second, {"B": 2})
+    assert not stamps.is_up_to_date(root, second, {"B": 2})
 
 
 def test_a_step_that_fails_leaves_no_stamp(tmp_path):
     root = str(tmp_path)
-    with crs_lib.stamped(root, "made", {}, []):
+    with stamps.stamped(root, "made", {}, []):
         pass
-    with pytest.raises(ZeroDivisionError), crs_lib.stamped(root, "made", {}, []):
+    with pytest.raises(ZeroDivisionError), stamps.stamped(root, "made", {}, []):
         1 / 0  # noqa: B018
-    assert crs_lib.read_stamp(root, "made") is None
+    assert stamps.read_stamp(root, "made") is None
 
 
 SCRIPT = '''"""What it does, 50 % of it."""
@@ -169,7 +170,7 @@ def test_help_shows_comments_and_defaults(script):
         (("--rat", "8000"), "unknown: --rat 8000; the flags are --rate --name --sets --bold"),
         (("stray",), "unknown: stray"),
         (("--rate", "4500"), "--rate 4500: good values are 1000 to 9000 in steps of 1000"),
-        (("--rate", "x"), "invalid int value: 'x'"),
+        (("--rate", "x"), "--rate: x: good values are 1000 to 9000"),
         (("--sets", "0"), "--sets 0: good values are 1 to 10"),
         (("--share", "nan"), "--share nan: good values are 0 to 1"),
     ],

@@ -248,14 +248,19 @@ def write_texts(folder, **parts):
 
 
 def test_division_texts_are_read_and_wrong_ones_named(tmp_path):
+    def read(set_number=1):
+        return esc10_data.read_division(tmp_path, set_number, [0, 1, 2, 3, 11], redo="python x.py")
+
     write_texts(tmp_path, train="2, 3\n", val="0\n", test="1, 11\n")
-    expected = {"train": [2, 3], "val": [0], "test": [1, 11]}
-    assert esc10_data.read_division(tmp_path, 1) == expected
-    write_texts(tmp_path, val="0 1")
-    with pytest.raises(InputError, match=r"set1_val\.txt: not one line of numbers"):
-        esc10_data.read_division(tmp_path, 1)
-    write_texts(tmp_path, val="3")
-    with pytest.raises(InputError, match="a number stands in two parts"):
-        esc10_data.read_division(tmp_path, 1)
-    with pytest.raises(InputError, match=r"set2_train\.txt is missing: run  python 0_txt_div\.py"):
-        esc10_data.read_division(tmp_path, 2)
+    assert read() == {"train": [2, 3], "val": [0], "test": [1, 11]}
+    for text, message in (
+        ("0 1", r"set1_val\.txt: not one line of numbers"),
+        ("3", "a number stands in two parts"),
+        ("0, 0", "a number stands in two parts, or twice in one"),
+        ("12", "no clip has the number 12"),
+    ):
+        write_texts(tmp_path, val=text)
+        with pytest.raises(InputError, match=message):
+            read()
+    with pytest.raises(InputError, match=r"set2_train\.txt is missing: run  python x\.py  first"):
+        read(2)

@@ -49,14 +49,16 @@ def test_every_constant_has_a_comment(script):
 
 
 def test_a_shared_constant_has_one_default_and_one_meaning():
-    values, wordings = {}, {}
+    values, meanings = {}, {}
     for script in SCRIPTS:
         for name, (value, comment) in crs_lib.read_constants(HERE / script).items():
             if name in ("EPOCHS", "PATIENCE", "SEED", "WRITE", "MODEL", "N_JOBS"):
                 continue  # stated in each script
             values.setdefault(name, set()).add(repr(value))
-            wordings.setdefault(name, set()).add(comment)
+            # What it is for may differ by script; what it is comes first.
+            meanings.setdefault(name, set()).add(re.split(r"[,;:(]", comment)[0])
     assert {name: found for name, found in values.items() if len(found) > 1} == {}
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize(
@@ -164,9 +166,15 @@ def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path, here):
     shutil.copytree(demo / "esc10_811div_txts", texts)
     (texts / "set1" / "set1_train.txt").write_text("2, 3, 40, 41\n")
     message = here("0_2mix_csv.py", "--dataset", demo, "--division-dir", texts)
-    assert message == f"{texts}: no clip has the number 40, 41"
+    assert message == f"{texts}/set1: no clip has the number 40"
+    (texts / "set1" / "set1_train.txt").write_text("2, 3, 4\n")
     message = here("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
-    assert "the division texts do not fit the clips" in message
+    redo = f"run  python 0_2mix_csv.py --dataset {demo} --division-dir {texts}  first"
+    assert f"{demo}/esc10_mixes.csv does not fit the clips and the division: {redo}" in message
+    shutil.rmtree(texts / "set1")
+    message = here("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
+    redo = f"run  python 0_txt_div.py --dataset {demo} --division-dir {texts}  first"
+    assert message == f"{texts}/set1/set1_train.txt is missing: {redo}"
 
 
 def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path, here):
@@ -176,7 +184,8 @@ def test_an_esc50_folder_that_is_not_whole_is_named(demo, tmp_path, here):
     for path in lost:
         path.unlink()
     root = tmp_path / "data"
-    for script, more in (("0_get_esc50.py", ""), ("0_make_esc10.py", "run  python 0_get_esc50.py")):
+    advice = {"0_get_esc50.py": "--esc50-dir", "0_make_esc10.py": "run  python 0_get_esc50.py"}
+    for script, more in advice.items():
         for flags, environment in (
             (("--esc50-dir", esc50), {}),
             ((), {"ESC50_DIR": str(esc50)}),

@@ -49,16 +49,22 @@ def left_behind(root):
     return [path.name for path in root.iterdir()] if root.exists() else []
 
 
-def test_a_good_archive_is_unpacked_and_only_what_is_wanted(server, tmp_path, demo):
+def test_an_archive_that_is_not_whole_is_not_taken(server, tmp_path):
     url, sha256 = server
     root = tmp_path / "data"
-    root.mkdir()
-    (root / "SYNTHETIC").write_text("this root may hold a small set")
     flags = ("--dataset", root, "--url", url("good.zip"), "--sha256", sha256)
+    # The mark SYNTHETIC lies outside of audio/ and meta/: what was unpacked counts as real.
+    assert "has 40 ESC-10 rows, not 400 or more" in fail("0_get_esc50.py", *flags)
+    assert left_behind(root) == []
+
+
+def test_nothing_real_is_downloaded_into_a_synthetic_root(server, tmp_path):
+    url, sha256 = server
+    (tmp_path / "SYNTHETIC").write_text("x")
+    flags = ("--dataset", tmp_path, "--url", url("good.zip"), "--sha256", sha256)
     message = fail("0_get_esc50.py", *flags)
-    # The mark lies outside of audio/ and meta/: what was unpacked is taken for the real set.
-    assert "has 40 ESC-10 rows, not 400 or more" in message
-    assert left_behind(root) == ["SYNTHETIC"]
+    assert "is marked SYNTHETIC: run  python 0_get_esc50.py --dataset" in message
+    assert left_behind(tmp_path) == ["SYNTHETIC"]
 
 
 def test_a_whole_archive_of_400_clips_is_unpacked(tmp_path):
@@ -111,7 +117,8 @@ def test_a_bad_download_leaves_nothing_and_says_what_to_do(server, tmp_path, nam
     root = tmp_path / "data"
     flags = ("--url", url(name), "--sha256", hash_of or sha256)
     message = fail("0_get_esc50.py", "--dataset", root, *flags)
-    assert f"{root}/ESC-50 is missing and {url(name)} could not be downloaded" in message
+    assert f"{root}/ESC-50 is not a whole ESC-50 folder: " in message
+    assert f"esc50.csv is missing, and {url(name)} could not be downloaded" in message
     assert reason in message
     assert "--esc50-dir" in message and "python 0_get_esc50.py --synthetic" in message
     assert left_behind(root) == []
