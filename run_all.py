@@ -129,12 +129,8 @@ def prepare(handed: dict) -> None:
             run_script(script, **handed)
 
 
-def train_and_test(set_number: int, handed: dict, free: queue.Queue) -> None:
-    """Train the four networks of a set and test the flow; what is finished is kept.
-
-    free: of `devices`: this job takes one while it works.
-    """
-    environment = free.get()
+def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
+    """Train the four networks of a set and test the flow; what is finished is kept."""
     handed = {**handed, "SET": set_number, "RESUME": not REDO}
     if EPOCHS == 0:
         del handed["EPOCHS"]
@@ -160,7 +156,6 @@ def train_and_test(set_number: int, handed: dict, free: queue.Queue) -> None:
         print(f"{kept} is finished")
     else:
         run_script("overall_flow.py", environment, **handed)
-    free.put(environment)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
@@ -199,6 +194,15 @@ def devices() -> queue.Queue:
     return free
 
 
+def on_a_free_device(set_number: int, handed: dict, free: queue.Queue) -> None:
+    """Train and test a set with one of the environments that `devices` gave."""
+    environment = free.get()
+    try:
+        train_and_test(set_number, handed, environment)
+    finally:
+        free.put(environment)
+
+
 def show_summary(handed: dict) -> None:
     """Write the summary over the sets, print its table and where the pictures are."""
     results = Path(handed["RESULTS"])
@@ -221,7 +225,7 @@ def main() -> None:
     threads = max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0
     free = devices()
     joblib.Parallel(n_jobs=N_JOBS, prefer="threads")(
-        joblib.delayed(train_and_test)(number, {**handed, "THREADS": threads}, free)
+        joblib.delayed(on_a_free_device)(number, {**handed, "THREADS": threads}, free)
         for number in dict.fromkeys(SETS)
     )
     show_summary(handed)
