@@ -21,7 +21,7 @@ def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with crs_lib.replaced_file(path) as part:
-        figure.savefig(part, format="png", dpi=90)
+        figure.savefig(part, format="png", dpi=80)
     plt.close(figure)
 
 

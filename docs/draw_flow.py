@@ -56,7 +56,7 @@ def main() -> None:
     axis.set(xlim=(-1, 9.6), ylim=(-0.5, 2.5))
     axis.axis("off")
     figure.tight_layout()
-    figure.savefig(Path(__file__).with_name("flow.png"), dpi=90)
+    figure.savefig(Path(__file__).with_name("flow.png"), dpi=80)
 
 
 if __name__ == "__main__":
