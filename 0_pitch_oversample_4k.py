@@ -24,7 +24,7 @@ from esc10_data import class_files, copy_shifts, fit, uploader, write_wav
 # ---- constants: edit here, or override, e.g.  python 0_pitch_oversample_4k.py --oversample 20
 DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
-OVERSAMPLE = 5  # files per clip, the original included
+OVERSAMPLE = 5  # files per single clip, itself included
 MAX_SHIFT = 1.0  # semitones, the furthest shift in either direction
 N_JOBS = 2  # processes
 crs_lib.constants_from_command_line(globals())

@@ -69,10 +69,15 @@ def save_checkpoint(
         "scheduler": scheduler.state_dict(),
         "random": torch.get_rng_state(),
         # Of the device that trains: a resumed run may see fewer of them.
-        "random_device": getattr(torch, device.type).get_rng_state(),
+        "random_device": generator_of(device).get_rng_state(),
     }
     with crs_lib.replaced_file(run.folder / LAST) as part:
         torch.save(content, part)
+
+
+def generator_of(device: torch.device):
+    """The module whose random state the device draws from: torch, torch.cuda or torch.mps."""
+    return torch if device.type == "cpu" else getattr(torch, device.type)
 
 
 def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.device) -> dict:
@@ -82,7 +87,7 @@ def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.dev
     optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["random"])
-    getattr(torch, device.type).set_rng_state(content["random_device"])
+    generator_of(device).set_rng_state(content["random_device"])
     return content["state"]
 
 

@@ -23,7 +23,7 @@ from crs_lib import InputError
 # ---- constants: edit here, or override, e.g.  python predict.py --json garden.wav street/
 RECORDINGS = []  # sound files, or folders of them
 MODELS = "models"  # finished weights
-SET = 1  # the division set the weights were trained on
+SET = 1  # division set, that the weights were trained on
 SAMPLE_RATE = 4000  # Hz, of the weights
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network

@@ -28,7 +28,7 @@ from crs_lib import InputError
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
 ESC50_DIR = ""  # ESC-50 folder that you already have; empty: environment, then <DATASET>/ESC-50
-RESULTS = "results"  # run folders and the summary
+RESULTS = "results"  # run folders, and the summary
 MODELS = "models"  # finished weights
 SETS = [1]  # division sets, 1 to 10
 SAMPLE_RATE = 4000  # Hz

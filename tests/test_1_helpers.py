@@ -187,6 +187,8 @@ def test_a_bad_value_in_the_file_itself_is_refused(script):
 def test_one_constant_may_stand_without_a_flag(script):
     path = script('positional="FILES"')
     assert "'FILES': ['a', 'b']" in run(path, "a", "b")
+    assert "'FILES': ['x']" in run(path)
+    path.write_text(path.read_text().replace('FILES = ["x"]', "FILES = []"))
     assert "FILES" in run(path, status=2)
 
 

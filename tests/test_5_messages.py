@@ -76,10 +76,7 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
         ),
         ("0_2mix_norm_vol.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
         ("0_2mix_csv.py", (), "esc10_rename", "0_rename_files.py --dataset {root}"),
-        *(
-            (script, (), "esc10_811div_txts", "0_txt_div.py --dataset {root}")
-            for script in TRAININGS
-        ),
+        ("audio_source_counter.py", (), "esc10_rename_4k", "0_downsampling.py --dataset {root}"),
         (
             "overall_flow.py",
             ("--models", "nowhere", "--set", "3"),
@@ -109,7 +106,7 @@ def test_a_training_names_the_step_it_lacks(demo, tmp_path, script, gone, messag
             (tmp_path / path.name).symlink_to(path)
     last = here(script, "--dataset", tmp_path)
     assert (
-        f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first\n" == last
+        f"{tmp_path}/{gone} is missing: run  python {message} --dataset {tmp_path}  first" == last
     )
 
 
