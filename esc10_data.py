@@ -38,6 +38,8 @@ def read_audio(path: Path, sample_rate: int | None = None) -> tuple[np.ndarray, 
     resamples it (soxr_hq), None leaves its own.
     Raises InputError, naming the file, if it cannot be read, is empty or is not finite.
     """
+    if not Path(path).exists():
+        raise InputError(f"{path}: there is no such file")
     try:
         if sf.info(path).frames == 0:
             raise InputError(f"{path}: holds no samples")

@@ -88,7 +88,7 @@ def giveaway_counts(
         for part in (rows, test_rows)
     )
     regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-    regression.fit(seen, np.where(rows[:, 1] == set_data.NO_STEM, 1, 2))
+    regression.fit(seen, 1 + set_data.is_mixture(rows))
     return regression.predict(tested)
 
 
@@ -106,7 +106,7 @@ def predictions(
     best_one = set_data.best_names(scores["single"], 1, data.classes)
     best_two = set_data.best_names(scores["two_label"], 2, data.classes)
     table["with_counter"] = np.where(table["count"] == 1, best_one, best_two)
-    table["true_count"] = np.where(rows[:, 1] == set_data.NO_STEM, best_one, best_two)
+    table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
     threshold = networks["both"][1]["metrics"]["validation"]["val_threshold"]
     both = torch.sigmoid(torch.from_numpy(scores["both"])).numpy()
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)

@@ -139,6 +139,11 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
     return pick_copies(mixtures[drawn], constants["OVERSAMPLE"], rng), drawn
 
 
+def is_mixture(rows: np.ndarray) -> np.ndarray:
+    """Which rows have a second stem: bool (clips,)."""
+    return rows[:, 1] != NO_STEM
+
+
 def never_drawn(data: SetData, constants: dict, nb_epochs: int) -> np.ndarray:
     """Rows of the training mixtures (originals) that no epoch of a run drew."""
     drawn = [draw_mixtures(data, constants, epoch)[1] for epoch in range(nb_epochs)]
@@ -149,17 +154,17 @@ def recordings_of(stems: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
     """The first columns of a table of predictions: clip, recording_a, recording_b, truth."""
     first = stems.iloc[rows[:, 0]].reset_index(drop=True)
     second = stems.iloc[rows[:, 1]].reset_index(drop=True)
-    is_mixture = pd.Series(rows[:, 1] != NO_STEM)
+    has_second = pd.Series(is_mixture(rows))
 
     def join(ending_a: pd.Series, ending_b: pd.Series, sign: str) -> pd.Series:
-        return ending_a + (sign + ending_b).where(is_mixture, "")
+        return ending_a + (sign + ending_b).where(has_second, "")
 
     names = [part["file"].map(lambda path: path.stem) for part in (first, second)]
     return pd.DataFrame(
         {
             "clip": join(*names, sign="_") + ".wav",
             "recording_a": first["recording"],
-            "recording_b": second["recording"].where(is_mixture, ""),
+            "recording_b": second["recording"].where(has_second, ""),
             "truth": join(first["class_name"], second["class_name"], sign="+"),
         }
     )

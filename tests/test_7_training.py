@@ -414,7 +414,7 @@ def test_predict_refuses_networks_that_do_not_belong_together(home, tmp_path, he
 
 def test_predict_names_what_is_missing(home, tmp_path, here):
     message = here("predict.py", tmp_path / "none.wav", "--models", home / "models")
-    assert message.startswith(f"{tmp_path}/none.wav: cannot be read as sound")
+    assert message.startswith(f"{tmp_path}/none.wav: there is no such file")
     assert "holds no sound files" in here("predict.py", tmp_path)
     sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
     message = here("predict.py", tmp_path, "--models", tmp_path)
