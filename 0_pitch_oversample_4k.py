@@ -25,7 +25,7 @@ from esc10_data import class_files, copy_shifts, fit, uploader, write_wav
 DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 OVERSAMPLE = 5  # files per single clip, itself included
-MAX_SHIFT = 1.0  # semitones, the furthest shift in either direction
+MAX_SHIFT = 0.25  # semitones, the furthest shift in either direction
 N_JOBS = 2  # processes
 crs_lib.constants_from_command_line(globals())
 
