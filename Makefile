@@ -1,5 +1,5 @@
 # make run    everything for set 1: prepare, train, test, summary (40 minutes on 2 CPU cores)
-# make quick  the same with tiny settings, into results_quick/ and models_quick/ (4 minutes)
+# make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (5 minutes); ESC50_DIR=... adds those on the real recordings
 # make check  style
 
