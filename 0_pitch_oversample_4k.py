@@ -6,7 +6,7 @@ both directions up to MAX_SHIFT; an odd one goes down. Reference: librosa.effect
 Reads   <DATASET>/esc10_rename_4k/<class>/chainsaw0.wav (the 4k of the script's name: 4 kHz)
 Writes  <DATASET>/esc10_rename_4k_p5/<class>/chainsaw0.wav, chainsaw0_Down1.wav ... _Up2.wav:
         10 classes x 200; folders of several factors (p5, p20) live side by side.
-Takes   15 seconds for OVERSAMPLE = 5 on two cores.
+Takes   7 seconds for OVERSAMPLE = 5 on two cores.
 """
 
 import shutil
