@@ -1,6 +1,6 @@
 """Paths of every step, replacing folders whole, and constants from the command line.
 
-Only the standard library is imported, so that every script starts fast and can say what is wrong.
+Only the standard library stands behind it, so that every script starts fast.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import tokenize
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+
+from good_values import Between, as_text, reader
 
 HERE = Path(__file__).resolve().parent
 NB_SETS = 10
@@ -23,19 +24,6 @@ PARTS = ("train", "val", "test")
 
 class InputError(Exception):
     """Something a user can mend: its text is one line that says what is wrong and what to do."""
-
-
-class Between(NamedTuple):
-    """The good values of a number that need not be whole: low <= value <= high."""
-
-    low: float
-    high: float
-
-    def __contains__(self, value: object) -> bool:
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
 
 
 # The good values of the constants that several scripts share.
@@ -248,7 +236,10 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
             options["action"] = argparse.BooleanOptionalAction
         else:
             kind = type(value[0] if isinstance(value, list) else value)
-            options |= {"type": _reader(kind, good.get(name)), "metavar": kind.__name__.upper()}
+            options |= {
+                "type": reader(kind, good.get(name)),
+                "metavar": kind.__name__.upper(),
+            }
             if isinstance(value, list):
                 options["nargs"] = "+"
         parser.add_argument(flag_of(name), **options)
@@ -260,30 +251,9 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
         value = getattr(given, name.lower())
         for item in value if isinstance(value, list) else [value]:
             if name in good and item not in good[name]:
-                parser.error(f"{flag_of(name)} {item}: good values are {_as_text(good[name])}")
+                parser.error(f"{flag_of(name)} {item}: good values are {as_text(good[name])}")
         names[name] = value
     return {name: names[name] for name in known}
-
-
-def _reader(kind: type, good: Container | None) -> Callable[[str], object]:
-    """What turns a word of the command line into a value of this type."""
-
-    def read(word: str) -> object:
-        try:
-            return kind(word)
-        except ValueError:
-            wanted = f"good values are {_as_text(good)}" if good else f"no {kind.__name__}"
-            raise argparse.ArgumentTypeError(f"{word}: {wanted}") from None
-
-    return read
-
-
-def _as_text(good: Container) -> str:
-    """Good values in words."""
-    if isinstance(good, range):
-        steps = f" in steps of {good.step}" if good.step > 1 else ""
-        return f"{good[0]} to {good[-1]}{steps}"
-    return str(good) if isinstance(good, Between) else ", ".join(map(str, good))
 
 
 def words(script: str, **constants: object) -> list[str]:
