@@ -15,7 +15,7 @@ import tmr
 DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz
 METHOD = "load"  # load (librosa.load), resample (librosa.resample) or scipy (scipy.signal.resample)
-N_JOBS = 2  # processes
+N_JOBS = 2  # threads
 crs_lib.constants_from_command_line(globals(), METHOD=esc10_data.METHODS)
 
 

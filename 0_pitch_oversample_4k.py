@@ -14,6 +14,7 @@ from pathlib import Path
 
 import joblib
 import librosa
+import numpy as np
 from tqdm import tqdm
 
 import crs_lib
@@ -26,18 +27,22 @@ DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 OVERSAMPLE = 5  # files per single clip, itself included
 MAX_SHIFT = 0.25  # semitones, the furthest shift in either direction
-N_JOBS = 2  # processes
+N_JOBS = 2  # threads
 crs_lib.constants_from_command_line(globals())
 
+AT_ONCE = 10  # clips that librosa shifts together
 
-def write_copies(path: Path, folder: Path) -> None:
-    """Copy one clip into `folder`, and write its shifted copies beside it."""
-    shutil.copyfile(path, folder / path.name)
-    waveform = uploader([path], SAMPLE_RATE)[0]
-    shifts = copy_shifts(OVERSAMPLE, MAX_SHIFT)
-    for ending, shift_semitones in list(shifts.items())[1:]:
-        shifted = librosa.effects.pitch_shift(waveform, sr=SAMPLE_RATE, n_steps=shift_semitones)
-        write_wav(folder / f"{path.stem}{ending}.wav", fit(shifted, SAMPLE_RATE), SAMPLE_RATE)
+
+def write_shifted(paths: list[Path], clips: np.ndarray, ending: str, shift: float) -> int:
+    """Write one shift's copies of several clips; returns how many.
+
+    paths: where the clips themselves lie, their copies beside them. clips: float32
+    (paths, samples), which librosa shifts all at once. shift: in semitones.
+    """
+    shifted = librosa.effects.pitch_shift(clips, sr=SAMPLE_RATE, n_steps=shift)
+    for path, waveform in zip(paths, shifted, strict=True):
+        write_wav(path.with_stem(path.stem + ending), fit(waveform, SAMPLE_RATE), SAMPLE_RATE)
+    return len(paths)
 
 
 def main() -> None:
@@ -45,21 +50,30 @@ def main() -> None:
     originals = crs_lib.rate_dir(DATASET, SAMPLE_RATE)
     crs_lib.need(originals, "0_downsampling.py", DATASET=DATASET, SAMPLE_RATE=SAMPLE_RATE)
     copies = crs_lib.oversample_dir(DATASET, SAMPLE_RATE, OVERSAMPLE)
-    files = class_files(originals)
-    uploader([path for paths in files.values() for path in paths], SAMPLE_RATE)
+    files = [path for paths in class_files(originals).values() for path in paths]
+    clips = uploader(files, SAMPLE_RATE)
+    shifts = list(copy_shifts(OVERSAMPLE, MAX_SHIFT).items())[1:]
     made_with = {"OVERSAMPLE": OVERSAMPLE, "MAX_SHIFT": MAX_SHIFT}
     with (
         stamps.stamped(DATASET, copies.name, made_with, inputs=[originals.name]),
         crs_lib.replaced_folder(copies) as part,
+        tqdm(total=len(files) * OVERSAMPLE, desc="files", disable=None) as bar,
     ):
-        for name in files:
-            (part / name).mkdir()
-        work = [(path, part / name) for name, paths in files.items() for path in paths]
-        jobs = (joblib.delayed(write_copies)(path, folder) for path, folder in work)
-        done = joblib.Parallel(n_jobs=N_JOBS, return_as="generator_unordered")(jobs)
-        for _ in tqdm(done, total=len(work), desc="clips", disable=None):
-            pass
-    print(f"{len(work)} clips, {OVERSAMPLE} files each, written to {copies}")
+        copied = [part / path.parent.name / path.name for path in files]
+        for path, copy in zip(files, copied, strict=True):
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+        bar.update(len(files))
+        jobs = (
+            joblib.delayed(write_shifted)(copied[some], clips[some], ending, shift)
+            for some in (slice(i, i + AT_ONCE) for i in range(0, len(files), AT_ONCE))
+            for ending, shift in shifts
+        )
+        # Threads: the arithmetic leaves Python's lock, and processes start slowly.
+        parallel = joblib.Parallel(N_JOBS, prefer="threads", return_as="generator_unordered")
+        for nb_written in parallel(jobs):
+            bar.update(nb_written)
+    print(f"{len(files)} clips, {OVERSAMPLE} files each, written to {copies}")
     print(f"done in {tmr.elapsed(timer)}")
 
 

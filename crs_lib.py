@@ -166,7 +166,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     part.replace(path)
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     """Write a JSON file whole or not at all."""
     with replaced_file(path) as part:
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

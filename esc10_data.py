@@ -3,6 +3,7 @@
 A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, full scale 1.
 """
 
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,6 @@ import librosa
 import numpy as np
 import pandas as pd
 import scipy.io.wavfile
-import scipy.signal
 import soundfile as sf
 from tqdm import tqdm
 
@@ -68,6 +68,8 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.
     """A waveform at `rate` Hz, resampled to `new_rate` Hz by `resample` or `scipy`."""
     if method == "resample":
         return librosa.resample(waveform, orig_sr=rate, target_sr=new_rate)
+    import scipy.signal  # takes a second, which no other method has to wait for
+
     nb_samples = int(np.ceil(len(waveform) * new_rate / rate))
     return scipy.signal.resample(waveform, nb_samples).astype(np.float32)
 
@@ -91,6 +93,13 @@ def from_pcm16(samples: np.ndarray) -> np.ndarray:
 def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
     """Write a waveform within FULL_SCALE as mono 16-bit WAV (scipy: ten times as fast)."""
     scipy.io.wavfile.write(path, sample_rate, to_pcm16(waveform))
+
+
+def wav_header(nb_samples: int, sample_rate: int) -> bytes:
+    """What stands before the samples of a mono 16-bit WAV, as `write_wav` writes it."""
+    buffer = io.BytesIO()
+    scipy.io.wavfile.write(buffer, sample_rate, np.zeros(nb_samples, dtype=np.int16))
+    return buffer.getvalue()[: -2 * nb_samples]
 
 
 def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
@@ -130,27 +139,27 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
     renamed, folder = crs_lib.rename_dir(dataset), crs_lib.rate_dir(dataset, sample_rate)
     crs_lib.need(renamed, "0_rename_files.py", DATASET=dataset)
     files = [path for paths in class_files(renamed).values() for path in paths]
-
-    def read(path: Path) -> np.ndarray | str:
-        try:
-            return read_clip(path, sample_rate, method)
-        except InputError as error:
-            return str(error)
-
     made_with = {"SAMPLE_RATE": sample_rate, "METHOD": method}
     with (
         stamps.stamped(dataset, folder.name, made_with, inputs=[renamed.name]),
         crs_lib.replaced_folder(folder) as part,
     ):
-        parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
-        clips = parallel(joblib.delayed(read)(path) for path in files)
-        wrong = []
-        for path, clip in zip(files, tqdm(clips, "clips", len(files), disable=None), strict=True):
-            if isinstance(clip, str):
-                wrong.append(clip)
-                continue
-            (part / path.parent.name).mkdir(exist_ok=True)
+
+        def write(path: Path) -> str:
+            """Why a clip could not be read; empty where it could."""
+            try:
+                clip = read_clip(path, sample_rate, method)
+            except InputError as error:
+                return str(error)
             write_wav(part / path.parent.name / path.name, clip, sample_rate)
+            return ""
+
+        for name in {path.parent.name for path in files}:
+            (part / name).mkdir()
+        # Threads: reading and resampling leave Python's lock, and processes start slowly.
+        parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        messages = parallel(joblib.delayed(write)(path) for path in files)
+        wrong = [text for text in tqdm(messages, "clips", len(files), disable=None) if text]
         if wrong:
             raise InputError("; ".join(wrong))
     return folder, len(files)

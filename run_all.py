@@ -42,6 +42,7 @@ EPOCHS = 0  # of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
+THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 REDO = False  # make every preparation step again, and every training from its start
 CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
 
@@ -222,7 +223,8 @@ def main() -> None:
     timer = tmr.start()
     handed = get_esc50()
     prepare(handed)
-    threads = max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0
+    # All by itself a training leaves their number to torch.
+    threads = THREADS or (max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0)
     free = devices()
     joblib.Parallel(n_jobs=N_JOBS, prefer="threads")(
         joblib.delayed(on_a_free_device)(number, {**handed, "THREADS": threads}, free)

@@ -44,7 +44,7 @@ def choose_files(
     classes, numbers = esc10_data.class_numbers(originals)
     division = esc10_data.read_division(texts, set_number, numbers, redo)
     stems = choose_stems(dataset, sample_rate, oversample, classes, division)
-    table = pd.read_csv(crs_lib.mixes_csv(dataset))
+    table = read_mixes(dataset, set_number)
     singles, mixtures = {}, {}
     for part in crs_lib.PARTS:
         rows = np.flatnonzero(stems["part"] == part)
@@ -57,6 +57,21 @@ def choose_files(
                 f"run  {again}  first"
             )
     return SetData(stems, classes, singles, mixtures)
+
+
+def read_mixes(dataset: str, set_number: int) -> pd.DataFrame:
+    """What one set needs of the mixture table: of millions of rows the rest would fill gigabytes.
+
+    Returns A_class, A_num, B_class, B_num and the column of the set.
+    """
+    columns = {"A_class": "category", "A_num": int, "B_class": "category", "B_num": int}
+    columns[f"set{set_number}"] = np.int8
+    path = crs_lib.mixes_csv(dataset)
+    try:
+        return pd.read_csv(path, usecols=list(columns), dtype=columns)
+    except ValueError as error:  # columns that are missing, or values that are no such numbers
+        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
+        raise InputError(f"{path}: not a table of mixtures ({error}): run  {redo}  first") from None
 
 
 def choose_stems(
@@ -105,12 +120,14 @@ def choose_mixtures(
     """
     table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
     originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
-    row_of = {(c, n): row for row, c, n in originals[["class_name", "number"]].itertuples()}
+    row_of = pd.Series(
+        originals.index, index=pd.MultiIndex.from_frame(originals[["class_name", "number"]])
+    )
     pairs = [
-        [row_of.get(key, -1) for key in zip(table[f"{s}_class"], table[f"{s}_num"], strict=True)]
+        row_of.reindex(pd.MultiIndex.from_frame(table[[f"{s}_class", f"{s}_num"]]), fill_value=-1)
         for s in "AB"
     ]
-    return np.array(pairs, dtype=np.int64).T
+    return np.column_stack(pairs)
 
 
 def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> np.ndarray:

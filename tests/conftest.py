@@ -1,6 +1,7 @@
 """Whole scripts are run as a user runs them: by subprocess, on a small synthetic set."""
 
 import importlib.util
+import json
 import os
 import runpy
 import subprocess
@@ -22,6 +23,11 @@ PREPARATION = (
     "0_2mix_csv.py",
 )
 CLASSES = ("chainsaw", "clock_tick", "crackling_fire", "crying_baby")
+COUNTER = "audio_source_counter.py"
+SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
+TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
+TINY_RUN = ("--oversample", 2, "--epochs", 1, "--write", "test")
+TINY = ("--oversample", 1, "--epochs", 2, "--batch", 16, "--seed", 5, "--threads", 1)
 
 
 def start(script, *flags, cwd=HERE, environment=None, **options):
@@ -109,3 +115,16 @@ def real_esc50():
     if not folder or not Path(folder, "meta", "esc50.csv").is_file():
         pytest.skip("the real recordings are not here: ESC50_DIR names no ESC-50 folder")
     return Path(folder)
+
+
+def numbers(folder):
+    """What must repeat itself of a run: history (without seconds), test figures, predictions."""
+    record = json.loads((folder / "run.json").read_text())
+    for row in record["history"]:
+        del row["seconds"]
+    return record["history"], record["test"], (folder / "predictions.csv").read_text()
+
+
+def only_run(results):
+    (folder,) = (path for path in results.iterdir() if (path / "run.json").exists())
+    return folder

@@ -1,0 +1,93 @@
+"""Training, the network side: one step of the ASC and of the CNN on the CPU, per clip.
+
+Every way runs in a process of its own, as its threads and memory are then its own. "Plain" is
+what one writes first: contiguous tensors, PyTorch's default AdamW, its own choice of threads.
+The others change one thing each: what of it the scripts keep is what "ours" does.
+"""
+
+import json
+import sys
+import time
+
+import bench_lib
+import torch
+from torch import nn
+
+import training
+
+SAMPLE_RATE = 4000
+N_FFT = 256
+SECONDS = 6  # of steps that are timed, after those that warm up
+SIZES = {"asc": (2, 16), "isocc": (10, 32)}  # outputs, batch of the scripts
+# What each way changes of ours.
+WAYS = {
+    "ours": {},
+    "plain PyTorch": {"channels_last": False, "fused": False},
+    "contiguous memory": {"channels_last": False},
+    "AdamW not fused": {"fused": False},
+    "1 thread": {"threads": 1},
+    "half the batch": {"batch": 0.5},
+    "twice the batch": {"batch": 2},
+    "four times the batch": {"batch": 4},
+    "bf16 autocast": {"bf16": True},
+}
+
+
+def step_seconds(
+    model: str,
+    channels_last: bool = True,
+    fused: bool = True,
+    threads: int = 0,
+    batch: float = 1,
+    bf16: bool = False,
+) -> float:
+    """Seconds a clip of a training step on data that lies ready."""
+    nb_outputs, size = SIZES[model]
+    size = int(size * batch)
+    device = training.choose_device("cpu", threads)
+    training.seed_everything(0)
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    network = training.build(model, nb_outputs, SAMPLE_RATE, N_FFT, device)
+    network = network.to(memory_format=memory).train()
+    spectrograms = training.features(torch.randn(size, 5 * SAMPLE_RATE) / 10, N_FFT)
+    spectrograms = spectrograms.contiguous(memory_format=memory)
+    targets = torch.arange(size) % nb_outputs
+    optimiser = torch.optim.AdamW(network.parameters(), fused=fused)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = nn.functional.cross_entropy(network(spectrograms), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    for _ in range(3):
+        step()
+    nb_steps, start = 0, time.perf_counter()
+    while time.perf_counter() - start < SECONDS:
+        step()
+        nb_steps += 1
+    return (time.perf_counter() - start) / nb_steps / size
+
+
+def main() -> None:
+    if len(sys.argv) > 1:  # the child that is measured
+        return print(step_seconds(sys.argv[1], **json.loads(sys.argv[2])))
+    rows = []
+    for model in SIZES:
+        found = {}
+        for name, change in WAYS.items():
+            _, peak, out = bench_lib.run_measured(__file__, model, json.dumps(change))
+            found[name] = float(out), peak
+        ours, plain = found["ours"], found["plain PyTorch"]
+        work = f"{model} step, batch {SIZES[model][1]}, per clip"
+        rows.append(bench_lib.row("train_network", work, ours[0], plain[0], None, ours[1]))
+        for name in list(WAYS)[2:]:
+            seconds, peak = found[name]
+            work = f"{model} step: {name}"
+            rows.append(bench_lib.row("train_network", work, seconds, plain[0], None, peak))
+    bench_lib.finish(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""The whole run, the flow, predictions, with tiny settings."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+import torch
+from conftest import (
+    CLASSES,
+    COUNTER,
+    SINGLE,
+    TINY,
+    TINY_RUN,
+    fail,
+    load_script,
+    numbers,
+    start,
+    succeed,
+)
+
+
+@pytest.fixture(scope="session")
+def home(demo, tmp_path_factory):
+    """A folder where run_all.py ran: no ESC-50, no network, so on the stand-in.
+
+    A small one lay there, prepared, so that nothing has to be made.
+    """
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(demo, home / "dataset_demo")
+    nowhere = "http://127.0.0.1:9"
+    blocked = {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": "", "NO_PROXY": ""}
+    done = start("run_all.py", *TINY_RUN, cwd=home, environment=blocked)
+    assert done.returncode == 0, done.stderr
+    (home / "out.txt").write_text(done.stdout)
+    (home / "err.txt").write_text(done.stderr)
+    for name in ("results", "models", "data"):
+        (home / name).symlink_to(home / "dataset_demo" / ("" if name == "data" else name))
+    return home
+
+
+def test_run_all_falls_back_to_the_synthetic_set_and_says_so(home):
+    lines = (home / "out.txt").read_text().rstrip().split("\n")
+    assert lines[0] == "SYNTHETIC: dataset_demo holds the synthetic set, not real recordings"
+    assert lines[-1] == lines[0]
+    assert "ESC-50 is neither there nor to be downloaded" in lines[1]
+    assert "could not be downloaded (ProxyError" in (home / "err.txt").read_text()
+    assert (home / "dataset_demo" / "results" / "summary_4k_1.json").exists()
+    assert not list((home / "dataset").iterdir())
+
+
+def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
+    out = (home / "out.txt").read_text()
+    for label in ("counter:", "single-label", "two-label", "overall flow", "without a counter"):
+        assert label in out
+    pictures = re.findall(r"^  (\S+\.png)$", out, flags=re.MULTILINE)
+    assert len(pictures) >= 7
+    for path in pictures:
+        assert os.path.getsize(home / path) < 300_000
+    # What `demo` had prepared is passed over, also where it was prepared elsewhere; all mixtures
+    # are more than those of the test.
+    assert out.count("is up to date") == 7
+
+
+def test_every_run_is_recorded(home):
+    records = [json.loads(path.read_text()) for path in home.glob("results/*/run.json")]
+    assert len(records) == 5
+    wanted = {
+        "audio_source_counter": {"accuracy_single", "accuracy_mixture", "accuracy_balanced"},
+        "sep_opt_isocc_single_volnorm_STFT": {"accuracy"},
+        "sep_opt_isocc_multi_random_volnorm_STFT": {"exact_pair", "mean_average_precision"},
+        "overall_flow": {"with_counter", "true_count", "no_counter", "giveaway_balanced"},
+    }
+    for record in records:
+        assert wanted[record["script"]] <= set(record["test"])
+        assert record["synthetic"] and record["set"] == 1 and record["sample_rate"] == 4000
+        assert {"constants", "seed", "commit", "versions", "machine", "seconds"} <= set(record)
+        assert record["data"]["esc10_rename_4k_p2"]["constants"]["MAX_SHIFT"] > 0
+        assert record["test_interval"].keys() == record["test"].keys()
+        if record["script"] != "overall_flow":
+            assert len(record["history"]) == 1 and record["constants"]["EPOCHS"] == 1
+    flow = next(r for r in records if r["script"] == "overall_flow")
+    exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
+    assert all(
+        set(flow["test"][way]) == exact for way in ("with_counter", "true_count", "no_counter")
+    )
+    for task, folder in flow["trained_in"].items():
+        assert (home / "results" / folder / "history.csv").exists(), task
+
+
+def test_the_flow_is_the_counter_and_then_a_classifier(home):
+    """Recomputed clip by clip from what the three trainings predicted on the same test clips."""
+    folders = {path.name[20:]: path for path in (home / "results").iterdir() if path.is_dir()}
+
+    def read(name):
+        table = pd.read_csv(folders[name] / "predictions.csv", keep_default_na=False)
+        return table.set_index("clip")
+
+    flow = read("overall_flow_asc-isocc_set1_4k")
+    counter = read("audio_source_counter_asc_set1_4k")
+    single = read("sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k")
+    pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
+    both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
+    assert len(flow) == 4 + 6
+    for clip, row in flow.iterrows():
+        assert row["count"] == counter["count"][clip]
+        is_mixture = "+" in row["truth"]
+        right = pairs["pair"][clip] if is_mixture else single["names"][clip]
+        assert row["true_count"] == right
+        assert row["no_counter"] == both["names"][clip]
+        if row["count"] == 1 + is_mixture:
+            assert row["with_counter"] == right
+        else:
+            assert row["with_counter"].count("+") == row["count"] - 1
+    test = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())["test"]
+    correct = flow["with_counter"] == flow["truth"]
+    mixture = flow["truth"].str.contains("+", regex=False)
+    expected = (correct[mixture].mean() + correct[~mixture].mean()) / 2
+    assert test["with_counter"]["exact_set_balanced"] == pytest.approx(expected)
+
+
+def test_summary(home):
+    summary = json.loads((home / "results" / "summary_4k_1.json").read_text())
+    assert summary["synthetic"] is True
+    figures = summary["figures"]
+    for name in (
+        "counter.accuracy_balanced",
+        "single.accuracy",
+        "two_label.exact_pair",
+        "flow.with_counter.exact_set_balanced",
+        "flow.true_count.exact_set_single",
+        "flow.no_counter.exact_set_mixture",
+        "audit.giveaway_balanced",
+    ):
+        figure = figures[name]
+        assert set(figure) == {"mean", "std", "low", "high", "sets"}
+        assert figure["sets"] == [figure["mean"]] and figure["low"] <= figure["high"]
+    (counter,) = home.glob("results/*audio_source_counter*/run.json")
+    test = json.loads(counter.read_text())["test"]
+    assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
+    assert (home / "results" / "summary_4k_1.md").read_text().startswith("SYNTHETIC data.")
+
+
+def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(home, tmp_path):
+    places = ("--dataset", home / "data", "--results", tmp_path, "--models", tmp_path / "models")
+    flags = ("--oversample", 1, "--epochs", 1, "--write", "none", "--threads", 1)
+    succeed("run_all.py", *places, *flags, "--sets", 1, 2, "--n-jobs", 2)
+    beside = {folder.parent.name[20:]: folder.parent for folder in tmp_path.glob("*/run.json")}
+    assert len(beside) == 10
+    alone = tmp_path / "alone"
+    places = ("--dataset", home / "data", "--results", alone, "--models", alone)
+    for script in (SINGLE, COUNTER):
+        succeed(script, *places, *flags[:4], *flags[6:], "--set", 2)
+    for folder in alone.glob("*/run.json"):
+        assert numbers(folder.parent) == numbers(beside[folder.parent.name[20:]])
+    summary = json.loads((tmp_path / "summary_4k_2.json").read_text())
+    assert all(len(figure["sets"]) == 2 for figure in summary["figures"].values())
+
+
+def test_a_second_whole_run_keeps_what_is_finished(home):
+    before = sorted((home / "results").iterdir())
+    places = ("--dataset", "dataset_demo", "--results", "results", "--models", "models")
+    out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
+    assert sorted((home / "results").iterdir()) == before
+    assert out.count("is finished") == 5 and out.count("is up to date") == 7
+
+
+def test_weights_hold_what_prediction_needs_and_no_code(home):
+    paths = sorted((home / "models").iterdir())
+    assert [path.name for path in paths] == [
+        "audio_source_counter_asc_set1_4k.pt",
+        "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k.pt",
+        "sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k.pt",
+        "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt",
+    ]
+    for path in paths:
+        content = torch.load(path, weights_only=True)
+        assert content["classes"] == list(CLASSES)
+        assert content["constants"]["SAMPLE_RATE"] == 4000 and content["constants"]["SET"] == 1
+        assert content["synthetic"] is True
+
+
+def edit(path, target, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, target)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["constants"].update(SET=2), "holds weights of set 2 at 4000 Hz, not of set 1"),
+        (lambda c: c["constants"].update(SAMPLE_RATE=8000), "holds weights of set 1 at 8000 Hz"),
+        (lambda c: c.update(classes=["a", "b", "c", "d"]), "trained on different classes or data"),
+        (lambda c: c.update(classes=["a"]), "the weights do not fit the network"),
+        (lambda c: c.update(synthetic=False), "trained on real recordings, which"),
+        (lambda c: c.pop("metrics"), "not weights that can be read"),
+    ],
+)
+def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message, here):
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
+    edit(single, single, change)
+    places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
+    assert message in here("overall_flow.py", *places)
+    assert not (tmp_path / "results").exists()
+
+
+def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
+    models = tmp_path / "models"
+    models.mkdir()
+    name = "audio_source_counter_asc_set1_4k.pt"
+    edit(home / "models" / name, models / name, lambda content: content.update(synthetic=False))
+    before = (models / name).read_bytes()
+    message = here(COUNTER, "--dataset", home / "data", "--models", models, *TINY)
+    assert "was trained on real recordings: name another folder with --models" in message
+    assert (models / name).read_bytes() == before
+
+
+def test_predict_reads_any_format_and_goes_on_after_a_bad_file(home, tmp_path):
+    clip, rate = sf.read(next((home / "data" / "esc10" / "chainsaw").iterdir()))
+    sf.write(tmp_path / "a.wav", clip, rate, subtype="FLOAT")
+    sf.write(tmp_path / "b.flac", np.stack([clip, clip], axis=1), rate)
+    sf.write(tmp_path / "c.ogg", np.tile(clip, 2), rate)
+    sf.write(tmp_path / "d.wav", clip[: rate // 2], rate, subtype="PCM_24")
+    sf.write(tmp_path / "e.wav", np.zeros(8000), 8000)
+    (tmp_path / "f.wav").write_text("no sound")
+    (tmp_path / "notes.txt").write_text("passed over")
+    flags = ("--models", home / "models", tmp_path)
+    done = start("predict.py", *flags, "--json")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().split("\n")[-1].startswith(f"{tmp_path}/f.wav: cannot be read")
+    answer = json.loads(done.stdout)
+    assert answer["synthetic"] is True
+    by_name = {row["file"].split("/")[-1]: row for row in answer["recordings"]}
+    assert sorted(by_name) == ["a.wav", "b.flac", "c.ogg", "d.wav", "e.wav", "f.wav"]
+    for name in ("a.wav", "b.flac", "c.ogg", "d.wav"):
+        row = by_name[name]
+        assert row["count"] in (1, 2) and len(row["names"]) == row["count"]
+        assert set(row["scores"]) == set(CLASSES)
+        assert row["names"] == sorted(CLASSES, key=lambda c: -row["scores"][c])[: row["count"]]
+    # A copy in another format has the same answer.
+    assert by_name["a.wav"]["names"] == by_name["b.flac"]["names"]
+    assert by_name["e.wav"]["count"] == 0 and by_name["e.wav"]["names"] == []
+    assert "error" in by_name["f.wav"]
+    table = start("predict.py", *flags).stdout
+    assert table.startswith("SYNTHETIC") and table.rstrip().split("\n")[-1].startswith("SYNTHETIC")
+    assert re.search(r"e\.wav +0 \(1\.00\) +nothing heard", table)
+    assert re.search(r"f\.wav +not read", table)
+
+
+def test_predict_answers_as_the_flow_does(home):
+    """The test mixtures written as WAV get the names that the flow gave them in memory."""
+    (flow,) = home.glob("results/*overall_flow*/predictions.csv")
+    expected = pd.read_csv(flow).set_index("clip")["with_counter"]
+    folder = home / "data" / "esc10_2mix_vol_norm_4k"
+    out = succeed("predict.py", "--models", home / "models", "--json", folder)
+    rows = json.loads(out)["recordings"]
+    rows = [row for row in rows if row["file"].split("/")[-1] in expected.index]
+    assert len(rows) == 6
+    for row in rows:
+        assert "+".join(sorted(row["names"])) == expected[row["file"].split("/")[-1]]
+
+
+def test_predict_refuses_networks_that_do_not_belong_together(home, tmp_path, here):
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
+    edit(single, single, lambda content: content.update(classes=["a", "b", "c", "d"]))
+    clip = next((home / "data" / "esc10" / "chainsaw").iterdir())
+    message = here("predict.py", clip, "--models", models)
+    assert message == f"{models}: the weights were trained on different classes or data"
+
+
+def test_predict_names_what_is_missing(home, tmp_path, here):
+    message = here("predict.py", tmp_path / "none.wav", "--models", home / "models")
+    assert message.startswith(f"{tmp_path}/none.wav: there is no such file")
+    assert "holds no sound files" in here("predict.py", tmp_path)
+    sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
+    message = here("predict.py", tmp_path, "--models", tmp_path)
+    assert message.endswith(f"run  python {COUNTER} --models {tmp_path}  first")
+    for content in (b"not weights", b"", b"PK"):
+        (tmp_path / "audio_source_counter_asc_set1_4k.pt").write_bytes(content)
+        message = here("predict.py", tmp_path, "--models", tmp_path)
+        assert "not weights that can be read" in message
+
+
+def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
+    run_all = load_script("run_all.py")
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ESC50_DIR", raising=False)
+    monkeypatch.setattr(run_all, "start", lambda words, **_: subprocess.CompletedProcess(words, 1))
+    monkeypatch.setattr(run_all, "run_script", lambda script, **c: started.append((script, c)))
+    handed = run_all.get_esc50()
+    assert started == [("0_get_esc50.py", {"DATASET": "dataset_demo", "SYNTHETIC": True})]
+    assert handed["DATASET"] == "dataset_demo" and handed["MODELS"] == "dataset_demo/models"
+
+
+def test_run_all_never_falls_back_from_a_folder_that_was_named(tmp_path):
+    message = fail("run_all.py", "--esc50-dir", tmp_path / "mine", cwd=tmp_path)
+    assert message == "there is no whole ESC-50 folder: the message stands above"
+    message = fail("run_all.py", environment={"ESC50_DIR": str(tmp_path / "mine")}, cwd=tmp_path)
+    assert message == "there is no whole ESC-50 folder: the message stands above"
+    assert not list(tmp_path.iterdir())
