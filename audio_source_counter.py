@@ -42,6 +42,7 @@ BATCH = 16  # clips; with 32 validation was 2 points lower after as many epochs
 LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
 SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
+BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn

@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 import checkpoints
+import cpu_speed
 import crs_lib
 import esc10_data
 import metrics
@@ -80,6 +81,7 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
     """
     if threads:
         torch.set_num_threads(threads)
+    cpu_speed.keep_memory()
     if name == "auto":
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -113,6 +115,8 @@ def build(
         network = NETWORKS[model](nb_outputs, nb_bins=n_fft // 2 + 1, nb_frames=nb_frames)
     except ValueError as error:
         raise InputError(f"--sample-rate {sample_rate} --n-fft {n_fft}: {error}") from None
+    if device.type == "cpu":
+        cpu_speed.quicken(network)
     return network.to(device, memory_format=torch.channels_last)
 
 
@@ -146,8 +150,8 @@ def fit(
 ) -> tuple[list[dict], dict]:
     """Train until the epochs are over or validation stops getting better; keep the best epoch.
 
-    run: its constants give EPOCHS, BATCH, LEARNING_RATE, PATIENCE, SEED and N_FFT. Its last.pt is
-        written after every epoch; where there is one already, training goes on from there.
+    run: its constants give EPOCHS, BATCH, LEARNING_RATE, PATIENCE, SEED, N_FFT and BF16. Its
+        last.pt is written after every epoch; where there is one, training goes on from there.
     draw: epoch -> rows of that epoch's training clips. targets: rows -> targets of `loss`.
     validate: logits of `validation_rows` -> figures; `select_by` names the one that picks the
         epoch, the higher the better; the lower validation loss decides between equals.
@@ -175,22 +179,22 @@ def fit(
         order = np.random.default_rng([constants["SEED"], epoch, 1]).permutation(nb_clips)
         rows = draw(epoch)[order]
         network.train()
-        total = 0.0
+        total = torch.zeros((), device=stems.device)
         title = f"epoch {epoch + 1}/{constants['EPOCHS']}"
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None):
             chosen = rows[start : start + batch]
-            step_loss = loss(
-                network(features(waveforms_of(stems, chosen), constants["N_FFT"])), targets(chosen)
-            )
+            spectrograms = features(waveforms_of(stems, chosen), constants["N_FFT"])
+            with torch.autocast(stems.device.type, torch.bfloat16, enabled=constants["BF16"]):
+                step_loss = loss(network(spectrograms).float(), targets(chosen))
             optimiser.zero_grad()
             step_loss.backward()
             optimiser.step()
             scheduler.step()
-            total += step_loss.item() / len(starts)
+            total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
         logits = logits_of(network, stems, validation_rows, constants["N_FFT"])
         row = {
             "epoch": epoch,
-            "train_loss": total,
+            "train_loss": total.item() / len(starts),
             "val_loss": loss(logits, validation_targets).item(),
             **{f"val_{name}": value for name, value in validate(logits).items()},
             "seconds": tmr.seconds(timer),

@@ -1,3 +1,5 @@
+import resource
+import sys
 from itertools import product
 
 import numpy as np
@@ -5,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from torch import nn
 
+import cpu_speed
 import metrics
 import set_data
 import training
@@ -241,3 +245,42 @@ def test_what_was_never_drawn_is_the_rest():
     rest = set_data.never_drawn(data, constants, 3)
     assert 30 < len(drawn) < 91
     assert set(rest[:, 0].tolist()) == set(range(100)) - drawn
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 8, 31, 17), (1, 1, 1, 5)])
+def test_quick_dropout_is_dropout(memory, shape):
+    dropout = cpu_speed.QuickDropout(0.2)
+    values = torch.ones(shape).to(memory_format=memory).requires_grad_()
+    torch.manual_seed(0)
+    dropped = dropout(values)
+    dropped.sum().backward()
+    assert set(dropped.unique().tolist()) <= {0.0, 1.25}
+    assert torch.equal(values.grad, dropped)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(values), dropped)
+    assert torch.equal(dropout.eval()(values), values)
+
+
+def test_quick_dropout_drops_its_share_independently():
+    torch.manual_seed(0)
+    kept = cpu_speed.QuickDropout(0.1)(torch.ones(1000, 1000)) > 0
+    assert kept.float().mean() == pytest.approx(0.9, abs=0.002)  # six standard deviations
+    neighbours = (kept[:, 1:] & kept[:, :-1]).float().mean()
+    assert neighbours == pytest.approx(0.81, abs=0.003)
+    assert kept.float().mean(dim=0).std() == pytest.approx((0.09 / 1000) ** 0.5, rel=0.15)
+
+
+def test_every_dropout_of_a_network_on_the_cpu_is_a_quick_one():
+    network = training.build("isocc", 10, 4000, 256, torch.device("cpu"))
+    found = [m for m in network.modules() if isinstance(m, (nn.Dropout, cpu_speed.QuickDropout))]
+    assert len(found) == 6 and all(isinstance(m, cpu_speed.QuickDropout) for m in found)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own doing")
+def test_memory_that_was_freed_serves_again():
+    cpu_speed.keep_memory()
+    torch.zeros(20_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(20_000_000)  # 80 MB, 20,000 pages
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
