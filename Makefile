@@ -1,7 +1,9 @@
 # make run    everything for set 1: prepare, train, test, summary (40 minutes on 2 CPU cores)
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (5 minutes); ESC50_DIR=... adds those on the real recordings
+# make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make check  style
+# make docs   the README's pictures, and its tables from the files that hold them
 
 PYTHON ?= python3
 VENV = .venv
@@ -16,16 +18,24 @@ quick: $(VENV)/installed
 test: $(VENV)/installed
 	$(RUN) -m pytest -q
 
+BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_network prepare \
+	label growth
+
+bench: $(VENV)/installed
+	for name in $(BENCHMARKS); do $(RUN) benchmarks/$$name.py || exit 1; done
+	$(RUN) benchmarks/show_all.py
+
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 docs: $(VENV)/installed
 	$(RUN) docs/draw_flow.py
+	$(RUN) docs/fill_readme.py
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test check docs
+.PHONY: run quick test bench check docs

@@ -19,6 +19,7 @@ from torch import nn
 
 import checkpoints
 import crs_lib
+import hearing
 import metrics
 import pictures
 import set_data
@@ -70,7 +71,7 @@ def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetD
     """Draw the attention over the first single clip and the first mixture of `rows`."""
     is_mixture = set_data.is_mixture(rows)
     few = np.concatenate([rows[~is_mixture][:1], rows[is_mixture][:1]])
-    spectrograms = training.features(training.waveforms_of(stems, few), N_FFT)
+    spectrograms = hearing.features(hearing.waveforms_of(stems, few), N_FFT)
     with torch.no_grad():
         logits, attentions = network(spectrograms, with_attention=True)
     counts = logits.argmax(dim=1) + 1
@@ -95,7 +96,7 @@ def main() -> None:
     print(f"set {SET}: {nb_singles} training singles, as many mixtures of {nb_mixtures} an epoch")
 
     # 3. Load.
-    stems = training.load(data.stems, SAMPLE_RATE, device)
+    stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)

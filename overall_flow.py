@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import crs_lib
+import hearing
 import metrics
 import pictures
 import report
@@ -81,7 +82,7 @@ def giveaway_counts(
     seen, tested = (
         np.concatenate(
             [
-                giveaways(training.waveforms_of(stems, batch), counter["N_FFT"])
+                giveaways(hearing.waveforms_of(stems, batch), counter["N_FFT"])
                 for batch in np.array_split(part, max(1, len(part) // 256))
             ]
         )
@@ -129,7 +130,7 @@ def main() -> None:
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
     if data.classes != networks["counter"][1]["classes"]:
         raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
-    stems = training.load(data.stems, SAMPLE_RATE, device)
+    stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
     table = predictions(networks, stems, test_rows, data)

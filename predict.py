@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import crs_lib
 import esc10_data
+import hearing
 import set_data
 import training
 from crs_lib import InputError
@@ -71,7 +72,7 @@ def label(waveform: torch.Tensor, networks: dict) -> dict:
     def logits_of(task: str) -> torch.Tensor:
         network, content = networks[task]
         levelled = esc10_data.level_rms(waveform[None])
-        return network(training.features(levelled, content["constants"]["N_FFT"]))
+        return network(hearing.features(levelled, content["constants"]["N_FFT"]))
 
     counts = torch.softmax(logits_of("counter"), dim=1)[0]
     count = int(counts.argmax()) + 1

@@ -19,6 +19,7 @@ from torch import nn
 
 import checkpoints
 import crs_lib
+import hearing
 import metrics
 import pictures
 import set_data
@@ -118,7 +119,7 @@ def main() -> None:
     print(f"set {SET}: {nb_clips} training clips an epoch, drawn of {nb_mixtures} mixtures")
 
     # 3. Load.
-    stems = training.load(data.stems, SAMPLE_RATE, device)
+    stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)

@@ -16,6 +16,7 @@ from torch import nn
 
 import checkpoints
 import crs_lib
+import hearing
 import metrics
 import pictures
 import set_data
@@ -66,7 +67,7 @@ def main() -> None:
     print(f"set {SET}: {len(data.singles['train'])} training clips an epoch")
 
     # 3. Load.
-    stems = training.load(data.stems, SAMPLE_RATE, device)
+    stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)

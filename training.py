@@ -1,7 +1,6 @@
-"""One training loop for all networks: seeds, device, what a network sees, epochs, resume.
+"""One training loop for all networks: seeds, device, epochs, resume; trained networks.
 
-A batch is rows of stems (see set_data): single clips and mixtures are made from the same stems in
-memory and reach a network at the same level.
+A batch is rows of stems (see set_data), which a network gets as `hearing` makes them.
 """
 
 import os
@@ -18,14 +17,13 @@ import checkpoints
 import cpu_speed
 import crs_lib
 import esc10_data
+import hearing
 import metrics
 import report
-import set_data
 import tmr
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from crs_lib import InputError
-from UNet_utils import audio_STFT_torch
 
 EVALUATION_BATCH = 64
 # The scripts, as run folders and weights are named after them.
@@ -36,39 +34,6 @@ NETWORKS = {
     "asc": lambda nb_outputs, nb_bins, nb_frames: ASC(nb_bins, nb_outputs),
     "isocc": CNN_ISOCC,
 }
-
-
-# ---------------------------------------------------------------------- what a network sees
-
-
-def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.Tensor:
-    """Load the stems with `uploader` and normalise their volume: float32 (stems, samples).
-
-    The loudest sample is that of the data set's own clips, not of their copies.
-    """
-    clips = esc10_data.uploader(stems["file"], sample_rate)
-    esc10_data.name_silent(stems["file"], clips)
-    loudest = np.abs(clips[stems["copy"] == 0]).max()
-    return torch.from_numpy(esc10_data.normalise_volume(clips, loudest)).to(device)
-
-
-def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """The waveforms of a batch as every network gets them: float32 (clips, samples), levelled.
-
-    stems: float32 (stems, samples). rows: int (clips, 2); NO_STEM for a single clip's second.
-    """
-    rows = torch.as_tensor(rows, device=stems.device)
-    second = stems[rows[:, 1].clamp(min=0)] * (rows[:, 1:] != set_data.NO_STEM)
-    return esc10_data.level_rms(esc10_data.mix(stems[rows[:, 0]], second))
-
-
-def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
-    """What networks see of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
-
-    The magnitude itself, as the research had it; no logarithm, no mel bands.
-    """
-    magnitude = audio_STFT_torch(waveforms, n_fft).abs()
-    return magnitude[:, None].contiguous(memory_format=torch.channels_last)
 
 
 # ------------------------------------------------------------------------- devices and networks
@@ -127,11 +92,11 @@ def logits_of(
     """Logits of many rows, in evaluation mode, on the CPU: float32 (clips, outputs)."""
     network.eval()
     starts = range(0, len(rows), EVALUATION_BATCH)
-    batches = (
-        network(features(waveforms_of(stems, rows[start : start + EVALUATION_BATCH]), n_fft)).cpu()
-        for start in (starts if len(rows) < 5000 else tqdm(starts, "test", disable=None))
-    )
-    return torch.cat(list(batches))
+    logits = []
+    for start in starts if len(rows) < 5000 else tqdm(starts, "test", disable=None):
+        some = rows[start : start + EVALUATION_BATCH]
+        logits.append(network(hearing.features(hearing.waveforms_of(stems, some), n_fft)).cpu())
+    return torch.cat(logits)
 
 
 # --------------------------------------------------------------------------------------- the loop
@@ -183,7 +148,7 @@ def fit(
         title = f"epoch {epoch + 1}/{constants['EPOCHS']}"
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None):
             chosen = rows[start : start + batch]
-            spectrograms = features(waveforms_of(stems, chosen), constants["N_FFT"])
+            spectrograms = hearing.features(hearing.waveforms_of(stems, chosen), constants["N_FFT"])
             with torch.autocast(stems.device.type, torch.bfloat16, enabled=constants["BF16"]):
                 step_loss = loss(network(spectrograms).float(), targets(chosen))
             optimiser.zero_grad()

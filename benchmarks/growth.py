@@ -19,8 +19,8 @@ import torch
 
 import crs_lib
 import esc10_data
+import hearing
 import set_data
-import training
 
 NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
@@ -56,13 +56,13 @@ def data_side(root: str) -> dict[str, float]:
 
     note("choose", lambda: set_data.choose_files(root, "", 1, SAMPLE_RATE, 1))
     data = found["choose"]
-    note("load", lambda: training.load(data.stems, SAMPLE_RATE, torch.device("cpu")))
+    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, torch.device("cpu")))
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
 
     def batches() -> None:
         for start in range(0, len(found["draw"]), BATCH):
             some = found["draw"][start : start + BATCH]
-            training.features(training.waveforms_of(found["load"], some), N_FFT)
+            hearing.features(hearing.waveforms_of(found["load"], some), N_FFT)
 
     note("batches", batches)
     return {**seconds, "drawn": len(found["draw"])}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import esc10_data
-import training
+import hearing
 from UNet_utils import audio_STFT_torch
 
 N_FFT = 256
@@ -34,8 +34,7 @@ def bare_ffts(clips: torch.Tensor, window: torch.Tensor) -> None:
 def transform_mixtures(stems: torch.Tensor, pairs: torch.Tensor) -> list[torch.Tensor]:
     """What a training does: waveforms summed and levelled, their STFT, its magnitude."""
     return [
-        training.features(training.waveforms_of(stems, some), N_FFT)[:, 0]
-        for some in batches(pairs)
+        hearing.features(hearing.waveforms_of(stems, some), N_FFT)[:, 0] for some in batches(pairs)
     ]
 
 

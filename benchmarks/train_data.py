@@ -12,8 +12,8 @@ import soundfile as sf
 import torch
 
 import esc10_data
+import hearing
 import set_data
-import training
 from UNet_utils import audio_STFT_lib
 
 SAMPLE_RATE = 4000
@@ -37,11 +37,11 @@ def rows_of_epoch(script, data: set_data.SetData) -> np.ndarray:
 def batches(script, root: str) -> list[torch.Tensor]:
     """Ours, from the files to the last batch."""
     data = set_data.choose_files(root, "", 1, SAMPLE_RATE, OVERSAMPLE)
-    stems = training.load(data.stems, SAMPLE_RATE, CPU)
+    stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
     rows = rows_of_epoch(script, data)
     for start in range(0, len(rows), script.BATCH):
-        waveforms = training.waveforms_of(stems, rows[start : start + script.BATCH])
-        last = training.features(waveforms, N_FFT)
+        waveforms = hearing.waveforms_of(stems, rows[start : start + script.BATCH])
+        last = hearing.features(waveforms, N_FFT)
     return last
 
 
@@ -67,8 +67,8 @@ def main() -> None:
         script = bench_lib.script(file, **constants)
         rows = rows_of_epoch(script, data)
         some = np.random.default_rng(0).permutation(rows)[:NB_STRAIGHTFORWARD]
-        stems = training.load(data.stems, SAMPLE_RATE, CPU)
-        mine = training.features(training.waveforms_of(stems, some[-1:]), N_FFT)[0]
+        stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
+        mine = hearing.features(hearing.waveforms_of(stems, some[-1:]), N_FFT)[0]
         theirs = straightforward(some[-1:], data.stems, loudest)
         assert (mine - theirs).abs().max() <= 1e-4 * theirs.max()
         way = bench_lib.seconds(lambda rows=some: straightforward(rows, data.stems, loudest))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import hearing
 import report
 import set_data
 import training
@@ -46,7 +47,7 @@ def one_epoch(script: str, model: str, nb_outputs: int, root: str) -> tuple[str,
     """What an epoch of a training is, its seconds, and the floor's."""
     constants = {**bench_lib.script(f"{script}.py").CONSTANTS, "EPOCHS": 1, "DATASET": root}
     data = set_data.choose_files(root, "", 1, SAMPLE_RATE, constants["OVERSAMPLE"])
-    stems = training.load(data.stems, SAMPLE_RATE, CPU)
+    stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
     mixtures, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": True}, epoch=0)
     rows = np.concatenate([data.singles["train"], mixtures])
     rows = np.random.default_rng(0).permutation(rows)[:NB_CLIPS]
@@ -57,7 +58,7 @@ def one_epoch(script: str, model: str, nb_outputs: int, root: str) -> tuple[str,
         return torch.as_tensor(set_data.is_mixture(rows)).long()
 
     def features(rows: np.ndarray) -> torch.Tensor:
-        return training.features(training.waveforms_of(stems, rows), N_FFT)
+        return hearing.features(hearing.waveforms_of(stems, rows), N_FFT)
 
     def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
         return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -152,11 +152,11 @@ def test_mixtures_are_half_the_sum_of_normalised_stems_and_none_clips(demo):
 def test_the_mixtures_on_disk_are_those_that_training_adds_in_memory(demo):
     import torch
 
+    import hearing
     import set_data
-    import training
 
     data = set_data.choose_files(str(demo), "", 1, 4000, 5)
-    stems = training.load(data.stems, 4000, torch.device("cpu"))
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
     rows = data.mixtures["test"]
     files = set_data.recordings_of(data.stems, rows)["clip"]
     on_disk = esc10_data.uploader([demo / "esc10_2mix_vol_norm_4k" / f for f in files], 4000)
