@@ -275,16 +275,19 @@ def mixture_table(
     pair_a, pair_b = np.triu_indices(len(classes), k=1)
     position_a, position_b = np.indices((len(numbers), len(numbers))).reshape(2, -1)
     nb_pairs, nb_each = len(pair_a), len(position_a)
+    class_a, class_b = np.repeat(pair_a, nb_each), np.repeat(pair_b, nb_each)
+    clip_a, clip_b = np.tile(position_a, nb_pairs), np.tile(position_b, nb_pairs)
+    names, clips = np.array(classes, dtype=object), np.array(numbers)
+    stems = np.array([[f"{name}{number}" for number in numbers] for name in classes], dtype=object)
     table = pd.DataFrame(
         {
-            "A_class": np.repeat(np.array(classes, dtype=object)[pair_a], nb_each),
-            "A_num": np.tile(np.array(numbers)[position_a], nb_pairs),
-            "B_class": np.repeat(np.array(classes, dtype=object)[pair_b], nb_each),
-            "B_num": np.tile(np.array(numbers)[position_b], nb_pairs),
+            "filename": stems[class_a, clip_a] + "_" + stems[class_b, clip_b] + ".wav",
+            "A_class": names[class_a],
+            "A_num": clips[clip_a],
+            "B_class": names[class_b],
+            "B_num": clips[clip_b],
         }
     )
-    stem_a, stem_b = (table[f"{s}_class"] + table[f"{s}_num"].astype(str) for s in "AB")
-    table.insert(0, "filename", stem_a + "_" + stem_b + ".wav")
     for number, division in enumerate(sets, start=1):
         code = {n: DIVISION_CODES[part] for part, members in division.items() for n in members}
         codes = np.array([code.get(n, NOT_USED) for n in numbers])
