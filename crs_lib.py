@@ -36,6 +36,7 @@ GOOD_VALUES = {
     "SET": range(1, NB_SETS + 1),
     "SETS": range(1, NB_SETS + 1),
     "TRAIN_ON": ("mixtures", "both"),
+    "GAIN": Between(0, 40),
     "EPOCHS": range(1, 100_001),
     "PATIENCE": range(1, 100_001),
     "BATCH": range(2, 4097),

@@ -12,6 +12,8 @@ import esc10_data
 import set_data
 from UNet_utils import audio_STFT_torch
 
+MASK_SHARE = 1 / 8  # of an axis that a mask hides at most
+
 
 def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.Tensor:
     """Load the stems with `uploader` and normalise their volume: float32 (stems, samples).
@@ -24,14 +26,20 @@ def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.T
     return torch.from_numpy(esc10_data.normalise_volume(clips, loudest)).to(device)
 
 
-def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """The waveforms of a batch as every network gets them: float32 (clips, samples), levelled.
+def stems_of(stems: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first and the second stem of each row, float32 (clips, samples) both.
 
-    stems: float32 (stems, samples). rows: int (clips, 2); NO_STEM for a single clip's second.
+    stems: float32 (stems, samples). rows: int (clips, 2); NO_STEM for a single clip's second,
+    which then is silence.
     """
     rows = torch.as_tensor(rows, device=stems.device)
     second = stems[rows[:, 1].clamp(min=0)] * (rows[:, 1:] != set_data.NO_STEM)
-    return esc10_data.level_rms(esc10_data.mix(stems[rows[:, 0]], second))
+    return stems[rows[:, 0]], second
+
+
+def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    """The waveforms of a batch as every network gets them: float32 (clips, samples), levelled."""
+    return esc10_data.level_rms(esc10_data.mix(*stems_of(stems, rows)))
 
 
 def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
@@ -41,3 +49,50 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
     """
     magnitude = audio_STFT_torch(waveforms, n_fft).abs()
     return magnitude[:, None].contiguous(memory_format=torch.channels_last)
+
+
+# ------------------------------------------------------- training batches, never twice the same
+
+
+def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
+    """Features of a training batch, varied at random as the constants say.
+
+    constants: ROLL rolls every stem in time; GAIN, where mixtures are trained on, makes the second
+        stem up to so many dB softer or louder; MASK hides a band of frequencies and a stretch of
+        time; N_FFT.
+    """
+    first, second = stems_of(stems, rows)
+    if constants["ROLL"]:
+        first, second = rolled(first), rolled(second)
+    gain_db = constants.get("GAIN", 0.0) * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
+    waveforms = esc10_data.level_rms(esc10_data.mix(first, second * 10 ** (gain_db / 20)))
+    spectrograms = features(waveforms, constants["N_FFT"])
+    return masked(spectrograms) if constants["MASK"] else spectrograms
+
+
+def rolled(waveforms: torch.Tensor) -> torch.Tensor:
+    """Each waveform, shape (clips, samples), started somewhere else: what is cut off follows."""
+    nb_clips, nb_samples = waveforms.shape
+    starts = torch.randint(nb_samples, (nb_clips, 1), device=waveforms.device)
+    positions = torch.arange(nb_samples, device=waveforms.device)
+    return waveforms.gather(1, (positions + starts) % nb_samples)
+
+
+def masked(spectrograms: torch.Tensor) -> torch.Tensor:
+    """Spectrograms with a band of bins and a stretch of frames set to zero, each clip its own.
+
+    spectrograms: (clips, 1, bins, frames). A mask is up to MASK_SHARE of the axis wide, and as
+    likely narrower. After SpecAugment (Park et al. 2019).
+    """
+    for axis in (2, 3):
+        size = spectrograms.shape[axis]
+        widest = int(MASK_SHARE * size)
+        where = torch.rand(2, len(spectrograms), 1, device=spectrograms.device)
+        width = (where[0] * (widest + 1)).floor()
+        start = (where[1] * (size - widest + 1)).floor()
+        positions = torch.arange(size, device=spectrograms.device)
+        hidden = (positions >= start) & (positions < start + width)
+        shape = [len(spectrograms), 1, 1, 1]
+        shape[axis] = size
+        spectrograms = spectrograms.masked_fill(hidden.view(shape), 0.0)
+    return spectrograms

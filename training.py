@@ -115,8 +115,9 @@ def fit(
 ) -> tuple[list[dict], dict]:
     """Train until the epochs are over or validation stops getting better; keep the best epoch.
 
-    run: its constants give EPOCHS, BATCH, LEARNING_RATE, PATIENCE, SEED, N_FFT and BF16. Its
-        last.pt is written after every epoch; where there is one, training goes on from there.
+    run: its constants give EPOCHS, BATCH, LEARNING_RATE, PATIENCE, SEED, BF16 and how clips are
+        varied. Its last.pt is written after every epoch; where there is one, training goes on
+        from there.
     draw: epoch -> rows of that epoch's training clips. targets: rows -> targets of `loss`.
     validate: logits of `validation_rows` -> figures; `select_by` names the one that picks the
         epoch, the higher the better; the lower validation loss decides between equals.
@@ -148,7 +149,7 @@ def fit(
         title = f"epoch {epoch + 1}/{constants['EPOCHS']}"
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None):
             chosen = rows[start : start + batch]
-            spectrograms = hearing.features(hearing.waveforms_of(stems, chosen), constants["N_FFT"])
+            spectrograms = hearing.varied_features(stems, chosen, constants)
             with torch.autocast(stems.device.type, torch.bfloat16, enabled=constants["BF16"]):
                 step_loss = loss(network(spectrograms).float(), targets(chosen))
             optimiser.zero_grad()

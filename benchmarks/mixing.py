@@ -4,6 +4,7 @@ Straightforward: for every pair two files read, normalised, added and written wi
 on 1,600 pairs and scaled. Floor: as many files of as many bytes written, nothing computed.
 """
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,8 @@ def write_files(names: list[str], content: bytes, out: Path) -> None:
 
 
 def floor(files: list[str], content: bytes, nb_threads: int) -> float:
-    """Seconds of writing as many files of as many bytes."""
+    """Seconds of writing as many files of as many bytes, earlier ones being on the disk."""
+    os.sync()
     with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(nb_threads) as pool:
         parts = [files[i::nb_threads] for i in range(nb_threads)]
         return bench_lib.seconds(
@@ -61,6 +63,7 @@ def main() -> None:
     loudest = max(np.abs(sf.read(path)[0]).max() for path in stems.values())
     with bench_lib.scratch_root(root, folder.name) as scratch:
         script = bench_lib.script("0_2mix_norm_vol.py", DATASET=scratch, WRITE="all")
+        os.sync()
         ours = bench_lib.seconds(script.main)
         mixtures = Path(scratch, "esc10_2mix_vol_norm_4k")
         straight = Path(scratch, "straight")
@@ -71,6 +74,7 @@ def main() -> None:
         content = (mixtures / files[0]).read_bytes()
         shutil.rmtree(mixtures)
         floors = [floor(files, content, nb_threads) for nb_threads in (1, 2)]
+        os.sync()
         whole, peak, _ = bench_lib.run_measured("0_2mix_norm_vol.py", "--dataset", scratch)
     print(f"floor with 1 thread {floors[0]:.1f} s, with 2 {floors[1]:.1f} s")
     work = f"{len(pairs)} mixtures written as WAV"

@@ -96,6 +96,56 @@ def test_waveforms_of_a_batch_against_a_slow_sum():
 # ------------------------------------------------------------------------------------- answers
 
 
+VARY = {"ROLL": False, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
+
+
+def test_a_batch_that_is_not_varied_is_that_of_validation():
+    stems, rows = torch.rand(4, 20_000), np.array([[0, 1], [2, -1], [3, 0]])
+    found = hearing.varied_features(stems, rows, VARY)
+    assert torch.equal(found, hearing.features(hearing.waveforms_of(stems, rows), 256))
+
+
+def test_rolled_stems_hold_the_same_samples_from_another_one_on():
+    torch.manual_seed(0)
+    waves = torch.arange(1000.0).repeat(50, 1)
+    starts = hearing.rolled(waves)[:, 0].long()
+    expected = torch.stack([w.roll(-s) for w, s in zip(waves, starts.tolist(), strict=True)])
+    assert torch.equal(hearing.rolled(waves.clone()).sort(dim=1).values, waves)
+    torch.manual_seed(0)
+    assert torch.equal(hearing.rolled(waves), expected)
+    assert len(starts.unique()) > 40
+
+
+def test_the_second_stem_is_at_most_so_many_decibels_away():
+    """Stems that are sines of two frequencies: their levels are read off the spectrum."""
+    time = torch.arange(20_000) / 4000
+    stems = torch.stack([torch.sin(2 * torch.pi * f * time) for f in (500, 1500)])
+    torch.manual_seed(0)
+    rows = np.array([[0, 1]] * 200)
+    spectrograms = hearing.varied_features(stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
+    first, second = spectrograms[:, 32, 150], spectrograms[:, 96, 150]
+    decibels = 20 * torch.log10(second / first)
+    assert -6.01 < decibels.min() < -5.5 and 5.5 < decibels.max() < 6.01
+    assert abs(decibels.mean()) < 0.75  # uniform: a standard error of 0.25
+    # The level of the whole is what it is in validation.
+    assert hearing.varied_features(stems, rows, {**VARY, "ROLL": True}).isfinite().all()
+
+
+def test_masks_hide_one_band_and_one_stretch_of_each_clip():
+    torch.manual_seed(0)
+    ones = torch.ones(400, 1, 129, 313)
+    hidden = hearing.masked(ones)[:, 0] == 0
+    bins, frames = hidden.all(dim=2), hidden.all(dim=1)
+    assert torch.equal(hidden, bins[:, :, None] | frames[:, None, :])
+    for some, size in ((bins, 129), (frames, 313)):
+        widths = some.sum(dim=1)
+        assert widths.min() == 0 and widths.max() == size // 8
+        assert widths.float().mean() == pytest.approx(size / 16, rel=0.1)
+        edges = (some[:, 1:] != some[:, :-1]).sum(dim=1) + some[:, 0].int() + some[:, -1].int()
+        assert edges.max() == 2  # one piece
+        assert some.any(dim=0).float().mean() > 0.95  # anywhere
+
+
 def test_best_names_are_sorted_and_as_many_as_counted():
     scores = np.array([[0.1, 0.9, 0.5], [0.8, 0.1, 0.7]])
     classes = ["ant", "bee", "cat"]
