@@ -1,0 +1,114 @@
+"""What the README shows is what the files hold; benchmarks keep to their form."""
+
+import json
+import math
+import re
+import runpy
+import sys
+
+import pytest
+from conftest import HERE
+
+DOCS = HERE / "docs"
+sys.path.insert(0, str(HERE / "benchmarks"))
+QUESTIONS = (
+    "mixing",
+    "pitch",
+    "table",
+    "downsampling",
+    "stft",
+    "train_data",
+    "train_epoch",
+    "train_network",
+    "prepare",
+    "label",
+)
+
+
+def test_the_readme_shows_what_its_files_hold():
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    filled = runpy.run_path(str(DOCS / "fill_readme.py"))["filled"]
+    assert readme.count("<!-- from ") == readme.count("<!-- end -->") >= 5
+    assert filled(readme) == readme, "run  make docs"
+
+
+def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path):
+    script = runpy.run_path(str(DOCS / "fill_readme.py"))
+    script["content_of"].__globals__["ROOT"] = tmp_path
+    (tmp_path / "old_table.md").write_text("| old |\n")
+    (tmp_path / "table.md").write_text("| new |\n")
+    (tmp_path / "out.txt").write_text("$ python\n")
+    (tmp_path / "a b.png").touch()
+    before = (
+        "x\n<!-- from *table.md -->\nwhat stood there\n<!-- end -->\ny\n"
+        "<!-- from out.txt -->\n<!-- end -->\n<!-- from a*.png: a: b -->\n<!-- end -->\nz\n"
+    )
+    expected = (
+        "x\n<!-- from *table.md -->\n| new |\n<!-- end -->\ny\n"
+        "<!-- from out.txt -->\n```\n$ python\n```\n<!-- end -->\n"
+        "<!-- from a*.png: a: b -->\n![a: b](a b.png)\n<!-- end -->\nz\n"
+    )
+    assert script["filled"](before) == expected
+    assert script["filled"](expected) == expected
+    with pytest.raises(SystemExit, match=r"no file fits none\.md"):
+        script["filled"]("<!-- from none.md -->\n<!-- end -->")
+
+
+def test_published_output_is_what_scripts_print_shortened():
+    shortened = runpy.run_path(str(DOCS / "publish.py"))["shortened"]
+    epochs = [f"epoch {i}/5  train_loss 0.5" for i in range(1, 6)]
+    before, after = ["noise", "$ python a.py --flag", "x is up to date"], ["test accuracy: 70.0 %"]
+    after += ["done in 1 s", "", "$ python b.py", "w" * 200, "Test clips of set 1", "| a |"]
+    log = "\n".join([*before, *epochs, *after])
+    assert shortened(log).splitlines() == [
+        "$ python a.py --flag",
+        epochs[0],
+        epochs[3],
+        epochs[4],
+        "test accuracy: 70.0 %",
+        "$ python b.py",
+        "w" * 147 + "...",
+    ]
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, "growth"])
+def test_benchmark_results_have_their_form(question):
+    assert (HERE / "benchmarks" / f"{question}.py").exists()
+    rows = json.loads((HERE / "benchmarks" / "results" / f"{question}.json").read_text())
+    assert rows
+    for row in rows:
+        assert list(row) == [
+            "question",
+            "work",
+            "ours_s",
+            "straightforward_s",
+            "floor_s",
+            "peak_mb",
+        ]
+        assert row["question"] in (("table", "train_data") if question == "growth" else (question,))
+        assert all(row[key] is None or row[key] > 0 for key in list(row)[2:])
+
+
+def test_a_row_shows_both_ratios():
+    import bench_lib
+
+    row = bench_lib.row("mixing", "files", 2.0, 30.0, 1.5, 123.4)
+    assert bench_lib.as_cells(row) == ["files", "2", "30", "1.5", "15", "1.33", "123"]
+    assert bench_lib.as_cells(bench_lib.row("mixing", "files", 2.0))[2:] == [""] * 5
+    assert bench_lib.ratio(None, 2.0) is None
+
+
+def test_processes_are_measured():
+    import bench_lib
+
+    seconds, peak, out = bench_lib.run_measured("-c", "x = bytes(200_000_000); print(len(x))")
+    assert out == "200000000\n" and 0 < seconds < 60
+    assert 200 < peak < 300 and math.isfinite(peak)
+    with pytest.raises(RuntimeError, match="ended with status 3"):
+        bench_lib.run_measured("-c", "raise SystemExit(3)")
+
+
+def test_the_makefile_runs_every_benchmark():
+    makefile = (HERE / "Makefile").read_text()
+    listed = re.search(r"^BENCHMARKS = ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[1]
+    assert listed.replace("\\", "").split() == [*QUESTIONS, "growth"]
