@@ -14,7 +14,7 @@ import tmr
 # ---- constants: edit here, or override, e.g.  python 0_downsampling.py --sample-rate 8000
 DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz
-METHOD = "load"  # load (librosa.load), resample (librosa.resample) or scipy (scipy.signal.resample)
+METHOD = "load"  # load or resample (librosa's functions), soxr (what they call), scipy (signal's)
 N_JOBS = 2  # threads
 crs_lib.constants_from_command_line(globals(), METHOD=esc10_data.METHODS)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.io.wavfile
 import soundfile as sf
+import soxr
 from tqdm import tqdm
 
 import crs_lib
@@ -23,7 +24,7 @@ from crs_lib import InputError
 CLIP_SECONDS = 5
 LEVEL_RMS = 0.1  # of every waveform a network gets
 FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides of zero
-METHODS = ("load", "resample", "scipy")  # of downsampling
+METHODS = ("load", "resample", "soxr", "scipy")  # of downsampling
 DIVISION_CODES = {"train": 1, "val": 2, "test": 3}  # as the mixture table has them
 NOT_USED = -1  # the code of a mixture whose two clips lie in different divisions
 
@@ -31,41 +32,37 @@ NOT_USED = -1  # the code of a mixture whose two clips lie in different division
 # ------------------------------------------------------------------------- reading and writing
 
 
-def read_audio(path: Path, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
-    """A sound file as mono float32 (the mean of its channels) and its sample rate in Hz.
+def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
+    """The first CLIP_SECONDS of a sound file at `sample_rate` (Hz), as every network gets it.
 
-    Reads any format, rate, length and sample type that soundfile reads; `sample_rate` (Hz)
-    resamples it (soxr_hq), None leaves its own.
-    Raises InputError, naming the file, if it cannot be read, is empty or is not finite.
+    Reads any format, rate, length, sample type and number of channels (their mean) that soundfile
+    reads. method: who resamples, one of METHODS; the first three are one (soxr_hq), but librosa
+    takes two seconds to be imported, which nobody with a recording should wait for.
+    Returns what `fit` makes of it, rounded to 16 bits. Raises InputError, naming the file, if it
+    cannot be read, is empty or is not finite.
     """
     if not Path(path).exists():
         raise InputError(f"{path}: there is no such file")
     try:
         if sf.info(path).frames == 0:
             raise InputError(f"{path}: holds no samples")
-        # librosa falls to 22,050 Hz where sr is left out.
-        return librosa.load(path, sr=sample_rate, mono=True)
+        if method == "load":
+            # librosa falls to 22,050 Hz where sr is left out.
+            waveform, _ = librosa.load(path, sr=sample_rate)
+        else:
+            samples, rate = sf.read(path, dtype="float32", always_2d=True)
+            waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
     except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
         raise InputError(f"{path}: cannot be read as sound ({error})") from None
-
-
-def read_clip(path: Path, sample_rate: int, method: str = "load") -> np.ndarray:
-    """The first CLIP_SECONDS of a sound file at `sample_rate` (Hz), as every network gets it.
-
-    method: who resamples, one of METHODS: `librosa.load`, `librosa.resample` (both soxr_hq) or
-        `scipy.signal.resample` (Fourier).
-    Returns what `fit` makes of it, rounded to 16 bits. Raises InputError as `read_audio` does.
-    """
-    if method == "load":
-        waveform, _ = read_audio(path, sample_rate)
-    else:
-        waveform, rate = read_audio(path)
-        waveform = resample(waveform, rate, sample_rate, method)
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: cannot be read as sound (some samples are not finite)")
     return from_pcm16(to_pcm16(fit(waveform, sample_rate)))
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.ndarray:
-    """A waveform at `rate` Hz, resampled to `new_rate` Hz by `resample` or `scipy`."""
+    """A waveform at `rate` Hz, resampled to `new_rate` Hz by `soxr`, `resample` or `scipy`."""
+    if method == "soxr":
+        return soxr.resample(waveform, rate, new_rate, quality="HQ")
     if method == "resample":
         return librosa.resample(waveform, orig_sr=rate, target_sr=new_rate)
     import scipy.signal  # takes a second, which no other method has to wait for
@@ -76,7 +73,8 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.
 
 def fit(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """CLIP_SECONDS of a waveform, cut or padded with zeros; scaled down if beyond full scale."""
-    waveform = librosa.util.fix_length(waveform, size=CLIP_SECONDS * sample_rate)
+    waveform = waveform[: CLIP_SECONDS * sample_rate]
+    waveform = np.pad(waveform, (0, CLIP_SECONDS * sample_rate - len(waveform)))
     return waveform / max(1, np.abs(waveform).max() / FULL_SCALE)
 
 
