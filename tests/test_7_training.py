@@ -142,6 +142,16 @@ def test_training_stops_when_validation_gets_no_better(demo, tmp_path, here):
     assert record["best_epoch"] < len(record["history"]) - 1 < 29
 
 
+def test_bfloat16_is_close_to_float32_and_not_the_same(demo, tmp_path, here):
+    losses = []
+    for name in ("no-bf16", "bf16"):
+        places = ("--dataset", demo, "--results", tmp_path / name, "--models", tmp_path / name)
+        here(SINGLE, *places, *TINY, "--epochs", 1, f"--{name}", status=0)
+        record = json.loads((only_run(tmp_path / name) / "run.json").read_text())
+        losses.append(record["history"][0]["train_loss"])
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_the_audit_finds_a_planted_give_away(demo, monkeypatch):
     flow = load_script("overall_flow.py")
     rows = np.array([[i, -1] for i in range(40)] + [[i, i + 40] for i in range(40)])
