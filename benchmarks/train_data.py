@@ -1,8 +1,8 @@
 """Training, the data side: the data of one epoch of each training at its defaults.
 
-Ours: choose the files, load them, draw, and make every batch that the network would get.
+Ours: choose the files, load them, draw, and make every batch that the network would get, varied.
 Straightforward: for each clip of the epoch its files read, normalised, mixed, levelled and
-transformed, one by one with soundfile and librosa; timed on 512 clips and scaled.
+transformed, one by one with soundfile and librosa, and not varied; timed on 512 clips and scaled.
 """
 
 import bench_lib
@@ -40,8 +40,7 @@ def batches(script, root: str) -> list[torch.Tensor]:
     stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
     rows = rows_of_epoch(script, data)
     for start in range(0, len(rows), script.BATCH):
-        waveforms = hearing.waveforms_of(stems, rows[start : start + script.BATCH])
-        last = hearing.features(waveforms, N_FFT)
+        last = hearing.varied_features(stems, rows[start : start + script.BATCH], script.CONSTANTS)
     return last
 
 
