@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curves, confusion, attention, the flow's bars."""
+"""The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import crs_lib
-from report import Run
+from report import Run, read_predictions
 
 
 def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
@@ -43,22 +43,76 @@ def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) 
 
 
 def plot_confusion(
-    run: Run, truth: pd.Series, predicted: pd.Series, labels: list, title: str
+    run: Run, truth: pd.Series, answers: pd.Series, labels: list, title: str
 ) -> None:
     """confusion.png: how often each true label (row) got each answer (column), in clips."""
-    counts = pd.crosstab(truth, predicted).reindex(index=labels, columns=labels, fill_value=0)
+    draw_confusion(run.folder / "confusion.png", run.synthetic, truth, answers, labels, title)
+
+
+def draw_confusion(
+    path: Path, synthetic: bool, truth: pd.Series, answers: pd.Series, labels: list, title: str
+) -> None:
+    """The same into any file."""
+    counts = pd.crosstab(truth, answers).reindex(index=labels, columns=labels, fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    size = 2.5 + 0.45 * len(labels)
+    texts = counts.astype(str).where(counts > 0, "")
+    draw_matrix(path, synthetic, shares, texts, ("answer", "truth"), title)
+
+
+def draw_pairs(
+    path: Path, synthetic: bool, truth: pd.Series, correct: pd.Series, title: str
+) -> None:
+    """How many per cent are right of each class's single clips (diagonal) and each pair's mixtures.
+
+    truth: names joined by +, sorted. correct: of the same clips.
+    """
+    names = truth.str.split("+")
+    labels = sorted(names.explode().unique())
+    shares = correct.groupby([names.str[-1].rename("second"), names.str[0].rename("first")]).mean()
+    shares = shares.unstack().reindex(index=labels, columns=labels)
+    texts = (100 * shares).round().astype("Int64").astype(str).where(shares.notna(), "")
+    draw_matrix(path, synthetic, shares, texts, ("", ""), title)
+
+
+def draw_matrix(
+    path: Path,
+    synthetic: bool,
+    shares: pd.DataFrame,
+    texts: pd.DataFrame,
+    axes: tuple[str, str],
+    title: str,
+) -> None:
+    """A square of shares in [0, 1] as shades of blue, with a text in each field."""
+    size = 2.5 + 0.45 * len(shares)
     figure, axis = plt.subplots(figsize=(size + 1.2, size))
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts.to_numpy()):
-        if count:
-            dark = shares.iat[row, column] > 0.5
-            axis.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
-    axis.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
-    axis.set_yticks(range(len(labels)), labels)
-    axis.set(xlabel="answer", ylabel="truth", title=title)
-    save_picture(figure, run.folder / "confusion.png", run.synthetic)
+    axis.imshow(shares.to_numpy(dtype=float), cmap="Blues", vmin=0, vmax=1)
+    for (row, column), text in np.ndenumerate(texts.to_numpy()):
+        color = "w" if shares.iat[row, column] > 0.5 else "k"
+        axis.text(column, row, text, ha="center", va="center", color=color)
+    axis.set_xticks(range(len(shares)), shares.columns, rotation=60, ha="right")
+    axis.set_yticks(range(len(shares)), shares.index)
+    axis.set(xlabel=axes[0], ylabel=axes[1], title=title)
+    save_picture(figure, path, synthetic)
+
+
+def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
+    """The pictures of a summary, all its sets together, beside its JSON file `path`.
+
+    Confusion of single clips by the single-label classifier; for every class and pair of classes
+    how often the counter and the whole flow are right. Returns their paths.
+    """
+    flows = pd.concat([read_predictions(results / run) for run in summary["flows"]])
+    singles = pd.concat([read_predictions(results / run) for run in summary["singles"]])
+    found = [path.with_name(f"{path.stem}_{n}.png") for n in ("confusion", "counter", "pairs")]
+    labels = sorted(singles["truth"].unique())
+    synthetic, flows = summary["synthetic"], flows.reset_index(drop=True)
+    title = "single clips: the single-label classifier"
+    draw_confusion(found[0], synthetic, singles["truth"], singles["names"], labels, title)
+    counted = flows["count"] == 1 + flows["truth"].str.count(r"\+")
+    draw_pairs(found[1], synthetic, flows["truth"], counted, "counter: right count (%)")
+    named = flows["with_counter"] == flows["truth"]
+    draw_pairs(found[2], synthetic, flows["truth"], named, "flow: exact set of names (%)")
+    return found
 
 
 def named_and_absent(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, pd.Series]:

@@ -237,6 +237,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         "sample_rate": records[0]["sample_rate"],
         "model": records[0]["model"],
         "synthetic": any(record["synthetic"] for record in records),
+        "flows": [folder.name for folder in flows],
+        "singles": [record["trained_in"]["single"] for record in records],
         "runs": [
             name
             for folder, record in zip(flows, records, strict=True)
@@ -256,18 +258,24 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
 
 
 def summary_table(summary: dict) -> str:
-    """The main figures of a summary as a markdown table, in per cent."""
-    sets = ", ".join(map(str, summary["sets"]))
+    """The main figures of a summary as a markdown table, in per cent; of several sets each."""
+    sets = summary["sets"]
     head = "SYNTHETIC data. " if summary["synthetic"] else ""
-    if max(summary["sets"]) > 5:
+    if max(sets) > 5:
         head += "The choices of networks and constants saw the test clips of sets 6-10. "
+    several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
+    columns = ["figure", "%", "95 % interval", *several]
     lines = [
-        f"{head}Test clips of set {sets}, {summary['sample_rate']} Hz, {summary['model']}.",
+        f"{head}Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
+        f"{summary['model']}.",
         "",
-        "| figure | % | 95 % interval |",
-        "|---|---|---|",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
     ]
     for name, label in SUMMARY_ROWS:
-        mean, low, high = (100 * summary["figures"][name][key] for key in ("mean", "low", "high"))
-        lines.append(f"| {label} | {mean:.1f} | {low:.1f} to {high:.1f} |")
+        figure = summary["figures"][name]
+        mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
+        each = [figure["std"], *figure["sets"]] if several else []
+        cells = [label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

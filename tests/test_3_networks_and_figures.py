@@ -13,6 +13,7 @@ from torch import nn
 import cpu_speed
 import hearing
 import metrics
+import pictures
 import set_data
 import training
 from asc_model import ASC
@@ -241,6 +242,19 @@ def test_figures_over_sets_are_means_with_their_spread():
     assert figure["sets"] == [1.0, 0.4]
     assert figure["mean"] == pytest.approx(0.7)
     assert figure["std"] == pytest.approx(np.std([1.0, 0.4], ddof=1))
+
+
+def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_matrix", lambda *given: drawn.append(given))
+    truth = pd.Series(["a", "a", "b", "a+b", "a+b", "a+b", "b+c"])
+    correct = pd.Series([True, False, True, True, True, False, False])
+    pictures.draw_pairs(tmp_path / "x.png", False, truth, correct, "title")
+    shares, texts = drawn[0][2:4]
+    assert shares.loc["a", "a"] == 0.5 and shares.loc["b", "b"] == 1
+    assert shares.loc["b", "a"] == pytest.approx(2 / 3) and shares.loc["c", "b"] == 0
+    assert texts.loc["b", "a"] == "67" and texts.loc["c", "b"] == "0"
+    assert shares.isna().sum().sum() == 5 and texts.loc["a", "b"] == texts.loc["c", "c"] == ""
 
 
 def test_the_threshold_is_the_best_of_all():

@@ -59,7 +59,7 @@ def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
     for label in ("counter:", "single-label", "two-label", "overall flow", "without a counter"):
         assert label in out
     pictures = re.findall(r"^  (\S+\.png)$", out, flags=re.MULTILINE)
-    assert len(pictures) >= 7
+    assert len(pictures) == 3 + 11
     for path in pictures:
         assert os.path.getsize(home / path) < 300_000
     # What `demo` had prepared is passed over, also where it was prepared elsewhere; all mixtures
@@ -160,6 +160,11 @@ def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(home, tmp
         assert numbers(folder.parent) == numbers(beside[folder.parent.name[20:]])
     summary = json.loads((tmp_path / "summary_4k_2.json").read_text())
     assert all(len(figure["sets"]) == 2 for figure in summary["figures"].values())
+    table = (tmp_path / "summary_4k_2.md").read_text()
+    assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
+    counter = summary["figures"]["counter.accuracy_balanced"]
+    cells = [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
+    assert f"| {' | '.join(cells)} |" in table
 
 
 def test_a_second_whole_run_keeps_what_is_finished(home):
