@@ -1,0 +1,128 @@
+"""What networks hear, and what makes their training faster."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import HERE
+from torch import nn
+
+import cpu_speed
+import hearing
+import set_data
+import training
+
+
+def test_waveforms_of_a_batch_against_a_slow_sum():
+    stems = torch.rand(4, 100, generator=torch.manual_seed(0)) - 0.5
+    stems[3] = 0
+    rows = np.array([[0, 1], [2, set_data.NO_STEM], [0, 3], [3, set_data.NO_STEM]])
+    got = hearing.waveforms_of(stems, rows)
+    for wave, (a, b) in zip(got, rows, strict=True):
+        expected = stems[a] + (stems[b] if b >= 0 else 0)
+        rms = expected.double().square().mean().sqrt()
+        torch.testing.assert_close(wave, (expected * 0.1 / rms).nan_to_num().float())
+
+
+# ------------------------------------------------------------------------------------- answers
+
+
+VARY = {"ROLL": False, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
+
+
+def test_a_batch_that_is_not_varied_is_that_of_validation():
+    stems, rows = torch.rand(4, 20_000), np.array([[0, 1], [2, -1], [3, 0]])
+    found = hearing.varied_features(stems, rows, VARY)
+    assert torch.equal(found, hearing.features(hearing.waveforms_of(stems, rows), 256))
+
+
+def test_rolled_stems_hold_the_same_samples_from_another_one_on():
+    torch.manual_seed(0)
+    waves = torch.arange(1000.0).repeat(50, 1)
+    starts = hearing.rolled(waves)[:, 0].long()
+    expected = torch.stack([w.roll(-s) for w, s in zip(waves, starts.tolist(), strict=True)])
+    assert torch.equal(hearing.rolled(waves.clone()).sort(dim=1).values, waves)
+    torch.manual_seed(0)
+    assert torch.equal(hearing.rolled(waves), expected)
+    assert len(starts.unique()) > 40
+
+
+def test_the_second_stem_is_at_most_so_many_decibels_away():
+    """Stems that are sines of two frequencies: their levels are read off the spectrum."""
+    time = torch.arange(20_000) / 4000
+    stems = torch.stack([torch.sin(2 * torch.pi * f * time) for f in (500, 1500)])
+    torch.manual_seed(0)
+    rows = np.array([[0, 1]] * 200)
+    spectrograms = hearing.varied_features(stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
+    first, second = spectrograms[:, 32, 150], spectrograms[:, 96, 150]
+    decibels = 20 * torch.log10(second / first)
+    assert -6.01 < decibels.min() < -5.5 and 5.5 < decibels.max() < 6.01
+    assert abs(decibels.mean()) < 0.75  # uniform: a standard error of 0.25
+    # The level of the whole is what it is in validation.
+    assert hearing.varied_features(stems, rows, {**VARY, "ROLL": True}).isfinite().all()
+
+
+def test_masks_hide_one_band_and_one_stretch_of_each_clip():
+    torch.manual_seed(0)
+    ones = torch.ones(400, 1, 129, 313)
+    hidden = hearing.masked(ones)[:, 0] == 0
+    bins, frames = hidden.all(dim=2), hidden.all(dim=1)
+    assert torch.equal(hidden, bins[:, :, None] | frames[:, None, :])
+    for some, size in ((bins, 129), (frames, 313)):
+        widths = some.sum(dim=1)
+        assert widths.min() == 0 and widths.max() == size // 8
+        assert widths.float().mean() == pytest.approx(size / 16, rel=0.1)
+        edges = (some[:, 1:] != some[:, :-1]).sum(dim=1) + some[:, 0].int() + some[:, -1].int()
+        assert edges.max() == 2  # one piece
+        assert some.any(dim=0).float().mean() > 0.95  # anywhere
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 8, 31, 17), (1, 1, 1, 5)])
+def test_quick_dropout_is_dropout(memory, shape):
+    dropout = cpu_speed.QuickDropout(0.2)
+    values = torch.ones(shape).to(memory_format=memory).requires_grad_()
+    torch.manual_seed(0)
+    dropped = dropout(values)
+    dropped.sum().backward()
+    assert set(dropped.unique().tolist()) <= {0.0, 1.25}
+    assert torch.equal(values.grad, dropped)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(values), dropped)
+    assert torch.equal(dropout.eval()(values), values)
+
+
+def test_quick_dropout_drops_its_share_independently():
+    torch.manual_seed(0)
+    kept = cpu_speed.QuickDropout(0.1)(torch.ones(1000, 1000)) > 0
+    assert kept.float().mean() == pytest.approx(0.9, abs=0.002)  # six standard deviations
+    neighbours = (kept[:, 1:] & kept[:, :-1]).float().mean()
+    assert neighbours == pytest.approx(0.81, abs=0.003)
+    assert kept.float().mean(dim=0).std() == pytest.approx((0.09 / 1000) ** 0.5, rel=0.15)
+
+
+def test_every_dropout_of_a_network_on_the_cpu_is_a_quick_one():
+    network = training.build("isocc", 10, 4000, 256, torch.device("cpu"))
+    found = [m for m in network.modules() if isinstance(m, (nn.Dropout, cpu_speed.QuickDropout))]
+    assert len(found) == 6 and all(isinstance(m, cpu_speed.QuickDropout) for m in found)
+
+
+FAULTS = """
+import resource, sys, torch, cpu_speed
+if sys.argv[1] == "keep":
+    cpu_speed.keep_memory()
+for _ in range(60):
+    torch.zeros(20_000_000)  # 80 MB, 20,000 pages
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own doing")
+def test_memory_that_was_freed_serves_again():
+    def faults(word):
+        command = [sys.executable, "-c", FAULTS, word]
+        return int(subprocess.run(command, cwd=HERE, capture_output=True, check=True).stdout)
+
+    assert faults("keep") < faults("let go") / 2
