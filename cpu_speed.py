@@ -45,7 +45,8 @@ class QuickDropout(nn.Module):
         # In the order in which the values lie in memory, whatever their layout.
         numbers = words.view(torch.int16)[: values.numel()]
         numbers = numbers.as_strided(values.shape, values.stride())
-        return values * torch.where(numbers < self.threshold, 0.0, self.scale)
+        scales = torch.tensor((0.0, self.scale), dtype=values.dtype)
+        return values * torch.where(numbers < self.threshold, *scales)
 
 
 def quicken(network: nn.Module) -> nn.Module:

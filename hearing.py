@@ -57,15 +57,19 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
 def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
     """Features of a training batch, varied at random as the constants say.
 
-    constants: ROLL rolls every stem in time; GAIN, where mixtures are trained on, makes the second
-        stem up to so many dB softer or louder; MASK hides a band of frequencies and a stretch of
+    constants: GAIN, where mixtures are trained on, makes the second stem up to so many dB softer
+        or louder; ROLL rolls every clip in time; MASK hides a band of frequencies and a stretch of
         time; N_FFT.
     """
     first, second = stems_of(stems, rows)
+    if constants.get("GAIN"):
+        gain_db = constants["GAIN"] * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
+        second = second * 10 ** (gain_db / 20)
+    waveforms = esc10_data.level_rms(esc10_data.mix(first, second))
     if constants["ROLL"]:
-        first, second = rolled(first), rolled(second)
-    gain_db = constants.get("GAIN", 0.0) * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
-    waveforms = esc10_data.level_rms(esc10_data.mix(first, second * 10 ** (gain_db / 20)))
+        # The clip, not each stem: a mixture would have two seams and a single clip one, by which
+        # a counter could tell them.
+        waveforms = rolled(waveforms)
     spectrograms = features(waveforms, constants["N_FFT"])
     return masked(spectrograms) if constants["MASK"] else spectrograms
 
