@@ -30,7 +30,7 @@ MAX_SHIFT = 0.25  # semitones, the furthest shift in either direction
 N_JOBS = 2  # threads
 crs_lib.constants_from_command_line(globals())
 
-AT_ONCE = 10  # clips that librosa shifts together
+AT_ONCE = 10  # clips that librosa shifts together: enough to be fast, little memory at any rate
 
 
 def write_shifted(paths: list[Path], clips: np.ndarray, ending: str, shift: float) -> int:

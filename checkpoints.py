@@ -69,15 +69,27 @@ def save_checkpoint(
         "scheduler": scheduler.state_dict(),
         "random": torch.get_rng_state(),
         # Of the device that trains: a resumed run may see fewer of them.
-        "random_device": generator_of(device).get_rng_state(),
+        "random_device": random_state(device),
     }
     with crs_lib.replaced_file(run.folder / LAST) as part:
         torch.save(content, part)
 
 
-def generator_of(device: torch.device):
-    """The module whose random state the device draws from: torch, torch.cuda or torch.mps."""
-    return torch if device.type == "cpu" else getattr(torch, device.type)
+def random_state(device: torch.device) -> torch.Tensor:
+    """The state of the generator that the device draws from."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
+
+
+def set_random_state(state: torch.Tensor, device: torch.device) -> None:
+    """Put the state of the device's generator back."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.set_rng_state(state)
 
 
 def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.device) -> dict:
@@ -87,7 +99,7 @@ def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.dev
     optimiser.load_state_dict(content["optimiser"])
     scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["random"])
-    generator_of(device).set_rng_state(content["random_device"])
+    set_random_state(content["random_device"], device)
     return content["state"]
 
 

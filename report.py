@@ -19,7 +19,7 @@ import stamps
 
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
-# Constants that leave a run's numbers as they are.
+# Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
 

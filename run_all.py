@@ -45,6 +45,7 @@ SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
+SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
 CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
 
@@ -231,7 +232,8 @@ def main() -> None:
         joblib.delayed(on_a_free_device)(number, {**handed, "THREADS": threads}, free)
         for number in dict.fromkeys(SETS)
     )
-    show_summary(handed)
+    if SUMMARY:
+        show_summary(handed)
     print(f"done in {tmr.elapsed(timer)}")
     if handed["DATASET"] != DATASET:
         crs_lib.say_synthetic(handed["DATASET"])

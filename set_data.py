@@ -38,31 +38,33 @@ def choose_files(
     if oversample > 1:
         copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
         crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
-    crs_lib.need(crs_lib.mixes_csv(dataset), "0_2mix_csv.py", DATASET=dataset)
+    table_constants = {"DATASET": dataset, "DIVISION_DIR": division_flag}
+    crs_lib.need(crs_lib.mixes_csv(dataset), "0_2mix_csv.py", **table_constants)
+    redo_table = crs_lib.command("0_2mix_csv.py", **table_constants)
     texts = crs_lib.division_dir(dataset, division_flag)
     redo = crs_lib.command("0_txt_div.py", DATASET=dataset, DIVISION_DIR=division_flag)
     classes, numbers = esc10_data.class_numbers(originals)
     division = esc10_data.read_division(texts, set_number, numbers, redo)
     stems = choose_stems(dataset, sample_rate, oversample, classes, division)
-    table = read_mixes(dataset, set_number)
+    table = read_mixes(dataset, set_number, redo_table)
     singles, mixtures = {}, {}
     for part in crs_lib.PARTS:
         rows = np.flatnonzero(stems["part"] == part)
         singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
         mixtures[part] = choose_mixtures(table, set_number, part, stems)
         if len(mixtures[part]) == 0 or mixtures[part].min() < 0:
-            again = crs_lib.command("0_2mix_csv.py", DATASET=dataset, DIVISION_DIR=division_flag)
             raise InputError(
                 f"{crs_lib.mixes_csv(dataset)} does not fit the clips and the division: "
-                f"run  {again}  first"
+                f"run  {redo_table}  first"
             )
     return SetData(stems, classes, singles, mixtures)
 
 
-def read_mixes(dataset: str, set_number: int) -> pd.DataFrame:
+def read_mixes(dataset: str, set_number: int, redo: str) -> pd.DataFrame:
     """What one set needs of the mixture table: of millions of rows the rest would fill gigabytes.
 
-    Returns A_class, A_num, B_class, B_num and the column of the set.
+    redo: the command that writes the table. Returns A_class, A_num, B_class, B_num and the column
+    of the set. Raises InputError if a column is missing or holds something else.
     """
     columns = {"A_class": "category", "A_num": int, "B_class": "category", "B_num": int}
     columns[f"set{set_number}"] = np.int8
@@ -70,7 +72,6 @@ def read_mixes(dataset: str, set_number: int) -> pd.DataFrame:
     try:
         return pd.read_csv(path, usecols=list(columns), dtype=columns)
     except ValueError as error:  # columns that are missing, or values that are no such numbers
-        redo = crs_lib.command("0_2mix_csv.py", DATASET=dataset)
         raise InputError(f"{path}: not a table of mixtures ({error}): run  {redo}  first") from None
 
 
@@ -116,7 +117,7 @@ def choose_mixtures(
 ) -> np.ndarray:
     """The mixtures of one part of a set, as rows of originals in `stems`: int (mixtures, 2).
 
-    table: as esc10_data.mixture_table has it. A clip that `stems` lacks in this part is row -1.
+    table: as read_mixes has it. A clip that `stems` lacks in this part is row -1.
     """
     table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
     originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]

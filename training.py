@@ -46,7 +46,6 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
     """
     if threads:
         torch.set_num_threads(threads)
-    cpu_speed.keep_memory()
     if name == "auto":
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -55,6 +54,8 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {name}: not to be had here ({str(error)[:80]})") from None
+    if device.type == "cpu":
+        cpu_speed.keep_memory()
     return device
 
 

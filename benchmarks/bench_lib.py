@@ -24,6 +24,18 @@ sys.path.insert(0, str(ROOT))
 
 import crs_lib  # noqa: E402
 
+QUESTIONS = (
+    "mixing",
+    "pitch",
+    "table",
+    "downsampling",
+    "stft",
+    "train_data",
+    "train_epoch",
+    "train_network",
+    "prepare",
+    "label",
+)
 KEYS = ("question", "work", "ours_s", "straightforward_s", "floor_s", "peak_mb")
 HEADINGS = (
     "work",
@@ -80,27 +92,29 @@ def seconds(work: Callable[[], object], repeats: int = 1) -> float:
     return min(times)
 
 
-def run_measured(*words: object, environment: dict | None = None) -> tuple[float, float, str]:
+# A process inherits the peak of the one that starts it: so a small one stands between.
+LAUNCHER = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(time.perf_counter() - start, peak, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def run_measured(*words: object) -> tuple[float, float, str]:
     """Run this Python with these words in a process of its own, from the project's folder.
 
-    Returns its seconds from start to end, its peak memory (MB) and its standard output.
+    Returns its seconds from start to end, the peak memory (MB) of its largest process (itself or
+    one that it starts), and its standard output.
     """
-    with tempfile.TemporaryFile("w+") as out:
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, *map(str, words)],
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-            stdout=out,
-            stderr=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        elapsed = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        if child.returncode:
-            raise RuntimeError(f"{words} ended with status {child.returncode}")
-        return elapsed, peak_mb(usage.ru_maxrss), out.read()
+    command = [sys.executable, "-c", LAUNCHER, sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{words} ended with status {done.returncode}")
+    elapsed, max_rss = done.stderr.split()
+    return float(elapsed), peak_mb(int(max_rss)), done.stdout
 
 
 def peak_mb(max_rss: int) -> float:

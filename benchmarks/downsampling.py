@@ -46,7 +46,7 @@ def main() -> None:
             floor = bench_lib.seconds(lambda: list(pool.map(read_and_resample, files)), repeats=3)
         ours = bench_lib.seconds(script.main, repeats=3)
         straight = Path(scratch, "straight")
-        way = bench_lib.seconds(lambda: straightforward(files, straight))
+        way = bench_lib.seconds(lambda: straightforward(files, straight), repeats=3)
         check(Path(scratch, "esc10_rename_4k"), straight)
         whole, peak, _ = bench_lib.run_measured("0_downsampling.py", "--dataset", scratch)
     work = f"{len(files)} clips from 44.1 to 4 kHz"

@@ -15,19 +15,19 @@ import bench_lib
 import matplotlib
 import numpy as np
 import pandas as pd
-import torch
 
 import crs_lib
 import esc10_data
 import hearing
 import set_data
+import training
 
 NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
 SAMPLE_RATE = 4000
 N_FFT = 256
 BATCH = 32
-CONSTANTS = {"SEED": 0, "REDRAW": True, "OVERSAMPLE": 1}
+CONSTANTS = {**bench_lib.script("audio_source_counter.py").CONSTANTS, "OVERSAMPLE": 1}
 
 
 def make_clips(root: Path, nb_classes: int) -> None:
@@ -56,14 +56,16 @@ def data_side(root: str) -> dict[str, float]:
 
     note("choose", lambda: set_data.choose_files(root, "", 1, SAMPLE_RATE, 1))
     data = found["choose"]
-    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, torch.device("cpu")))
+    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, training.choose_device("cpu")))
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
 
     def batches() -> None:
         for start in range(0, len(found["draw"]), BATCH):
             some = found["draw"][start : start + BATCH]
-            hearing.features(hearing.waveforms_of(found["load"], some), N_FFT)
+            hearing.varied_features(found["load"], some, CONSTANTS)
 
+    hearing.varied_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
+    note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
     note("batches", batches)
     return {**seconds, "drawn": len(found["draw"])}
 

@@ -4,27 +4,13 @@ import json
 
 import bench_lib
 
-QUESTIONS = (
-    "mixing",
-    "pitch",
-    "table",
-    "downsampling",
-    "stft",
-    "train_data",
-    "train_epoch",
-    "train_network",
-    "prepare",
-    "label",
-    "growth",
-)
-
 
 def main() -> None:
     lines = [
         "| question | " + " | ".join(bench_lib.HEADINGS) + " |",
         "|---|---" + "|--:" * (len(bench_lib.HEADINGS) - 1) + "|",
     ]
-    for question in QUESTIONS:
+    for question in (*bench_lib.QUESTIONS, "growth"):
         for line in json.loads((bench_lib.RESULTS / f"{question}.json").read_text()):
             lines.append("| " + " | ".join([question, *bench_lib.as_cells(line)]) + " |")
     text = "\n".join(lines) + "\n"

@@ -14,13 +14,14 @@ import torch
 import esc10_data
 import hearing
 import set_data
+import training
 from UNet_utils import audio_STFT_lib
 
 SAMPLE_RATE = 4000
 N_FFT = 256
 OVERSAMPLE = 5
 NB_STRAIGHTFORWARD = 512
-CPU = torch.device("cpu")
+CPU = training.choose_device("cpu")
 TRAININGS = {
     "counter": ("audio_source_counter.py", {}),
     "single-label": ("sep_opt_isocc_single_volnorm_STFT.py", {}),
@@ -70,7 +71,7 @@ def main() -> None:
         mine = hearing.features(hearing.waveforms_of(stems, some[-1:]), N_FFT)[0]
         theirs = straightforward(some[-1:], data.stems, loudest)
         assert (mine - theirs).abs().max() <= 1e-4 * theirs.max()
-        way = bench_lib.seconds(lambda rows=some: straightforward(rows, data.stems, loudest))
+        way = bench_lib.seconds(lambda rows=some: straightforward(rows, data.stems, loudest), 2)
         ours = bench_lib.seconds(lambda script=script: batches(script, root), repeats=2)
         work = f"{name}: the {len(rows)} clips of an epoch"
         lines.append(bench_lib.row("train_data", work, ours, way * len(rows) / len(some)))

@@ -1,10 +1,12 @@
-"""A whole epoch of each training, the data side and the network, on a share of its clips.
+"""A whole epoch of each training, the data side and the network, on a quarter of its clips.
 
 Floor: the same steps of the same network on tensors that lie ready, and its validation. Ours:
-`training.fit` for one epoch, which makes its batches, and writes its checkpoint.
+`training.fit` for one epoch, which makes its batches, validates, and writes its checkpoint (as
+large as that of a whole epoch).
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import bench_lib
@@ -17,25 +19,28 @@ import report
 import set_data
 import training
 
-SAMPLE_RATE = 4000
-N_FFT = 256
-NB_CLIPS = 512
-NB_VALIDATION = 128
-CPU = torch.device("cpu")
+SHARE = 4  # one clip of so many
+CPU = training.choose_device("cpu")
+# Script, outputs of its network, loss.
 TRAININGS = {
-    "counter": (training.COUNTER, "asc", 2),
-    "classifier": (training.SINGLE, "isocc", 10),
+    "counter": ("audio_source_counter", 2, nn.functional.cross_entropy),
+    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, nn.functional.cross_entropy),
+    "two-label": (
+        "sep_opt_isocc_multi_random_volnorm_STFT",
+        10,
+        nn.functional.binary_cross_entropy_with_logits,
+    ),
 }
 
 
-def ready_epoch(network, batches: list[tuple], validation: list[torch.Tensor]) -> None:
+def ready_epoch(network, loss: Callable, batches: list[tuple], validation: list) -> None:
     """The floor: steps and validation, nothing else."""
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     network.train()
     for spectrograms, targets in batches:
-        loss = nn.functional.cross_entropy(network(spectrograms), targets)
+        step_loss = loss(network(spectrograms), targets)
         optimiser.zero_grad()
-        loss.backward()
+        step_loss.backward()
         optimiser.step()
     network.eval()
     with torch.no_grad():
@@ -43,22 +48,32 @@ def ready_epoch(network, batches: list[tuple], validation: list[torch.Tensor]) -
             network(spectrograms)
 
 
-def one_epoch(script: str, model: str, nb_outputs: int, root: str) -> tuple[str, float, float]:
-    """What an epoch of a training is, its seconds, and the floor's."""
-    constants = {**bench_lib.script(f"{script}.py").CONSTANTS, "EPOCHS": 1, "DATASET": root}
-    data = set_data.choose_files(root, "", 1, SAMPLE_RATE, constants["OVERSAMPLE"])
-    stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
-    mixtures, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": True}, epoch=0)
-    rows = np.concatenate([data.singles["train"], mixtures])
-    rows = np.random.default_rng(0).permutation(rows)[:NB_CLIPS]
-    validation_rows = data.mixtures["val"][:NB_VALIDATION]
-    network = training.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
+def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) -> dict:
+    """The row of a training."""
+    script = bench_lib.script(f"{file}.py")
+    constants = {**script.CONSTANTS, "EPOCHS": 1, "DATASET": root}
+    data = set_data.choose_files(root, "", 1, script.SAMPLE_RATE, script.OVERSAMPLE)
+    stems = hearing.load(data.stems, script.SAMPLE_RATE, CPU)
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
+    singles, mixtures = data.singles["val"], data.mixtures["val"]
+    if name == "counter":
+        rows, validation_rows = script.draw(0, data), np.concatenate([singles, mixtures])
+    elif name == "single-label":
+        rows, validation_rows = data.singles["train"], singles
+    else:
+        rows, validation_rows = script.draw(0, data), mixtures
+    rows = np.random.default_rng(0).permutation(rows)[::SHARE]
+    validation_rows = validation_rows[::SHARE]
 
     def targets(rows: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(set_data.is_mixture(rows)).long()
+        if name == "counter":
+            return torch.as_tensor(set_data.is_mixture(rows)).long()
+        if name == "single-label":
+            return labels[rows[:, 0]]
+        return script.many_hot(rows, labels, nb_outputs)
 
     def features(rows: np.ndarray) -> torch.Tensor:
-        return hearing.features(hearing.waveforms_of(stems, rows), N_FFT)
+        return hearing.features(hearing.waveforms_of(stems, rows), script.N_FFT)
 
     def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
         return [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -66,41 +81,38 @@ def one_epoch(script: str, model: str, nb_outputs: int, root: str) -> tuple[str,
     def fit() -> None:
         with tempfile.TemporaryDirectory() as folder:
             training.fit(
-                report.Run(Path(folder), script, model, constants, {}),
+                report.Run(Path(folder), file, script.MODEL, constants, {}),
                 network,
                 stems,
                 draw=lambda epoch: rows,
                 targets=targets,
-                loss=nn.functional.cross_entropy,
+                loss=loss,
                 validate=lambda logits: {"nothing": 0.0},
                 validation_rows=validation_rows,
                 select_by="nothing",
             )
 
-    batches = [(features(some), targets(some)) for some in split(rows, constants["BATCH"])]
+    rate, batch = script.SAMPLE_RATE, script.BATCH
+    network = training.build(script.MODEL, nb_outputs, rate, script.N_FFT, CPU)
+    batches = [(features(some), targets(some)) for some in split(rows, batch)]
     validation = [features(some) for some in split(validation_rows, training.EVALUATION_BATCH)]
-    ready_epoch(network, batches[:4], validation[:1])  # warm up
+    ready_epoch(network, loss, batches[:4], validation[:1])  # warm up
     # One after the other, twice: other work on the machine meets both.
     times = [
         (
             bench_lib.seconds(fit),
-            bench_lib.seconds(lambda: ready_epoch(network, batches, validation)),
+            bench_lib.seconds(lambda: ready_epoch(network, loss, batches, validation)),
         )
         for _ in range(2)
     ]
     ours, floor = np.min(times, axis=0).tolist()
-    batch = constants["BATCH"]
-    work = f"{len(rows)} clips in batches of {batch}, {len(validation_rows)} to validate"
-    return work, ours, floor
+    work = f"{name}: {len(rows)} clips in batches of {batch}, {len(validation_rows)} to validate"
+    return bench_lib.row("train_epoch", work, ours, None, floor)
 
 
 def main() -> None:
     root = bench_lib.prepared_root()
-    lines = []
-    for name, (script, model, nb_outputs) in TRAININGS.items():
-        work, ours, floor = one_epoch(script, model, nb_outputs, root)
-        lines.append(bench_lib.row("train_epoch", f"{name}: {work}", ours, None, floor))
-    bench_lib.finish(lines, root)
+    bench_lib.finish([one_epoch(name, *given, root) for name, given in TRAININGS.items()], root)
 
 
 if __name__ == "__main__":

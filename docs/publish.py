@@ -18,18 +18,25 @@ import checkpoints
 import crs_lib
 
 WIDTH = 150  # characters of a line of output.txt
-LEFT_OUT = re.compile(r"done in|.* is up to date|no unfinished run|pictures:|  results|summary:|\|")
+LEFT_OUT = re.compile(r"done in|.* is up to date|no unfinished run")
 
 
 def shortened(log: str) -> str:
-    """The lines of a run's output that a reader wants to see."""
-    lines = log[log.index("$ python") :].splitlines()
-    lines = [line for line in lines if line and not LEFT_OUT.match(line)]
+    """The lines of a run's output that a reader wants to see, up to its table.
+
+    Raises InputError if it is not the output of a whole run.
+    """
+    first, last = log.find("$ python"), log.find("Test clips of set")
+    if not 0 <= first < last:
+        raise crs_lib.InputError("the log does not hold what run_all.py prints from start to end")
+    lines = [line for line in log[first:last].splitlines() if line and not LEFT_OUT.match(line)]
     found = []
-    for line in lines[: next(i for i, text in enumerate(lines) if text.startswith("Test clips"))]:
-        epoch = re.match(r"epoch (\d+)/(\d+)", line)
-        if not epoch or int(epoch[1]) == 1 or int(epoch[1]) >= int(epoch[2]) - 1:
-            found.append(line if len(line) <= WIDTH else line[: WIDTH - 3] + "...")
+    for place, line in enumerate(lines):
+        is_epoch = [text.startswith("epoch ") for text in lines[place - 1 : place + 3]]
+        # Between the first of a training and its last two.
+        if len(is_epoch) == 4 and all(is_epoch):
+            continue
+        found.append(line if len(line) <= WIDTH else line[: WIDTH - 3] + "...")
     return "\n".join(found) + "\n"
 
 
@@ -40,8 +47,9 @@ def main() -> None:
     runs = json.loads(summary.read_text(encoding="utf-8"))["runs"]
     target = crs_lib.HERE / "results_published" / summary.stem.removeprefix("summary_")
     with crs_lib.replaced_folder(target) as part:
-        for path in summary.parent.glob(f"{summary.stem}.*"):
-            shutil.copy(path, part)
+        for pattern in (f"{summary.stem}.*", f"{summary.stem}_*.png"):
+            for path in summary.parent.glob(pattern):
+                shutil.copy(path, part)
         for run in runs:
             left_out = shutil.ignore_patterns(checkpoints.LAST)
             shutil.copytree(summary.parent / run, part / run, ignore=left_out)

@@ -26,9 +26,6 @@ def test_waveforms_of_a_batch_against_a_slow_sum():
         torch.testing.assert_close(wave, (expected * 0.1 / rms).nan_to_num().float())
 
 
-# ------------------------------------------------------------------------------------- answers
-
-
 VARY = {"ROLL": False, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
 
 
