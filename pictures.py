@@ -176,3 +176,21 @@ def plot_flow(run: Run, record: dict) -> None:
     axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
     axis.legend()
     save_picture(figure, run.folder / "flow.png", run.synthetic)
+
+
+def plot_audit(run: Run, answers: dict[str, dict], levels_db: tuple[int, ...]) -> None:
+    """audit.png: the share counted as two, of every group of clips and over a stem's level.
+
+    answers: group -> {"counted_as_two"}; the last ones are mixtures at each of the levels.
+    """
+    shares = {group: 100 * answer["counted_as_two"] for group, answer in answers.items()}
+    groups = list(shares)[: -len(levels_db)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2))
+    left.barh(groups, [shares[group] for group in groups], color="C0")
+    left.invert_yaxis()
+    left.set(xlim=(0, 100), xlabel="counted as two (%)")
+    right.plot(levels_db, list(shares.values())[-len(levels_db) :], "o-")
+    right.axhline(shares[groups[0]], color="grey", linestyle=":", label=groups[0])
+    right.set(ylim=(0, 100), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
+    right.legend()
+    save_picture(figure, run.folder / "audit.png", run.synthetic)

@@ -109,6 +109,23 @@ def machine(device: str, threads: int) -> dict:
     }
 
 
+def header(run: Run, machine_used: dict) -> dict:
+    """What every record says of its run: constants, data, code and machine."""
+    return {
+        "script": run.script,
+        "model": run.model,
+        "set": run.constants["SET"],
+        "sample_rate": run.constants["SAMPLE_RATE"],
+        "synthetic": run.synthetic,
+        "constants": run.constants,
+        "data": run.data,
+        "seed": run.constants["SEED"],
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine_used,
+    }
+
+
 def make_record(
     run: Run,
     figures: Callable[[pd.DataFrame, np.ndarray], metrics.Figures],
@@ -125,17 +142,7 @@ def make_record(
     """
     found = metrics.with_intervals(figures, [predictions])
     return {
-        "script": run.script,
-        "model": run.model,
-        "set": run.constants["SET"],
-        "sample_rate": run.constants["SAMPLE_RATE"],
-        "synthetic": run.synthetic,
-        "constants": run.constants,
-        "data": run.data,
-        "seed": run.constants["SEED"],
-        "commit": commit(),
-        "versions": versions(),
-        "machine": machine_used,
+        **header(run, machine_used),
         "seconds": seconds,
         **more,
         "test": nest({name: figure["mean"] for name, figure in found.items()}),

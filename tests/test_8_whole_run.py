@@ -228,6 +228,23 @@ def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
     assert (models / name).read_bytes() == before
 
 
+def test_the_audit_asks_the_counter(home, tmp_path, here):
+    places = ("--dataset", home / "data", "--models", home / "models", "--results", tmp_path)
+    out = here("audit.py", *places, status=0)
+    (folder,) = tmp_path.glob("*_audit_asc_set1_4k")
+    record = json.loads((folder / "run.json").read_text())
+    (counter,) = (home / "results").glob("*_audio_source_counter_asc_set1_4k/predictions.csv")
+    table = pd.read_csv(counter, keep_default_na=False)
+    is_mixture = table["recording_b"] != ""
+    answers = record["test"]
+    expected = (table["count"] == 2)[~is_mixture].mean()
+    assert answers["single clips"] == {"clips": 4, "counted_as_two": pytest.approx(expected)}
+    expected = (table["count"] == 2)[is_mixture].mean()
+    assert answers["mixtures, one stem 0 dB down"]["counted_as_two"] == pytest.approx(expected)
+    assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
+    assert record["synthetic"] and os.path.getsize(folder / "audit.png") < 300_000
+
+
 def test_predict_reads_any_format_and_goes_on_after_a_bad_file(home, tmp_path):
     clip, rate = sf.read(next((home / "data" / "esc10" / "chainsaw").iterdir()))
     sf.write(tmp_path / "a.wav", clip, rate, subtype="FLOAT")

@@ -1,0 +1,148 @@
+"""Audit the counter: what makes it say "two", and what should not.
+
+Each question is a group of clips made from the test clips of SET (and from training mixtures that
+the counter never got); the answer is the share of them that it counts as two.
+
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, the
+        counter's weights from models/.
+Writes  results/<time>_audit_asc_set1_4k/: run.json, audit.md, audit.png.
+How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures at five levels.
+Takes   a minute on 2 CPU cores.
+"""
+
+from itertools import combinations
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+
+import crs_lib
+import esc10_data
+import hearing
+import pictures
+import report
+import set_data
+import tmr
+import training
+
+# ---- constants: edit here, or override, e.g.  python audit.py --set 3
+DATASET = "dataset"  # root of all prepared data
+DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
+RESULTS = "results"  # run folders
+MODELS = "models"  # finished weights
+SET = 1  # division set, 1 to 10
+SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made and of the weights
+COUNTER_MODEL = "asc"  # the counter's network
+SEED = 0  # of the training mixtures that are drawn
+DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
+THREADS = 0  # CPU threads; 0 leaves torch's choice
+CONSTANTS = crs_lib.constants_from_command_line(globals(), COUNTER_MODEL=tuple(training.NETWORKS))
+
+LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
+GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
+SHIFT_SEMITONES = 0.25
+NB_UNSELECTED = 720  # training mixtures
+
+
+def shares_of_two(groups: dict[str, torch.Tensor], network, n_fft: int) -> dict[str, dict]:
+    """Group -> how many clips it has and the share of them that the network counts as two.
+
+    groups: waveforms as the network is to get them, float32 (clips, samples).
+    """
+    found = {}
+    for name, waveforms in groups.items():
+        with torch.no_grad():
+            logits = [
+                network(hearing.features(some, n_fft))
+                for some in waveforms.split(training.EVALUATION_BATCH)
+            ]
+        counted = torch.cat(logits).argmax(dim=1) == 1
+        found[name] = {"clips": len(counted), "counted_as_two": counted.float().mean().item()}
+    return found
+
+
+def shifted(waveforms: torch.Tensor) -> torch.Tensor:
+    """Copies of waveforms, SHIFT_SEMITONES higher, as the oversampling makes them."""
+    copies = librosa.effects.pitch_shift(
+        waveforms.cpu().numpy(), sr=SAMPLE_RATE, n_steps=SHIFT_SEMITONES
+    )
+    return torch.from_numpy(copies).to(waveforms)
+
+
+def pairs_of_one_class(data: set_data.SetData) -> np.ndarray:
+    """Rows of two different test clips of the same class."""
+    tested = data.stems[data.stems["part"] == "test"]
+    by_class = tested.groupby("class_name").indices.values()
+    return np.array([pair for rows in by_class for pair in combinations(tested.index[rows], 2)])
+
+
+def make_groups(
+    stems: torch.Tensor, data: set_data.SetData, counter: dict, nb_epochs: int
+) -> dict[str, torch.Tensor]:
+    """The clips of every question, by name."""
+    level, mix = esc10_data.level_rms, esc10_data.mix
+    singles, _ = hearing.stems_of(stems, data.singles["test"])
+    first, second = hearing.stems_of(stems, data.mixtures["test"])
+    never = set_data.never_drawn(data, counter, nb_epochs)
+    rng = np.random.default_rng(SEED)
+    never = never[rng.permutation(len(never))[:NB_UNSELECTED]]
+    groups = {
+        "single clips": level(singles),
+        "single clips, pitch-shifted": level(shifted(singles)),
+    }
+    for gain in GAINS_DB:
+        groups[f"single clips at {gain:+} dB"] = level(singles) * 10 ** (gain / 20)
+    groups["a clip and itself, a second later"] = level(mix(singles, singles.roll(SAMPLE_RATE, 1)))
+    groups["a clip and its pitch-shifted copy"] = level(mix(singles, shifted(singles)))
+    groups["two clips of one class"] = hearing.waveforms_of(stems, pairs_of_one_class(data))
+    if len(never):
+        groups["training mixtures never drawn"] = hearing.waveforms_of(stems, never)
+    for decibels in LEVELS_DB:
+        gain = 10 ** (-decibels / 20)
+        softer = torch.cat([mix(first, gain * second), mix(gain * first, second)])
+        groups[f"mixtures, one stem {decibels} dB down"] = level(softer)
+    return groups
+
+
+def as_table(answers: dict[str, dict]) -> str:
+    """The answers as a markdown table."""
+    lines = ["| clips | number | counted as two, % |", "|---|--:|--:|"]
+    for group, answer in answers.items():
+        lines.append(f"| {group} | {answer['clips']} | {100 * answer['counted_as_two']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    timer = tmr.start()
+    device = training.choose_device(DEVICE, THREADS)
+    place = (MODELS, training.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
+    network, content = training.load_network(*place)
+    counter = content["constants"]
+    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
+    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    groups = make_groups(stems, data, counter, counter["EPOCHS"])
+    answers = shares_of_two(groups, network, counter["N_FFT"])
+
+    constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
+    name = crs_lib.run_name("audit", COUNTER_MODEL, SET, SAMPLE_RATE)
+    folder = report.new_folder(Path(RESULTS), name, tmr.now())
+    run = report.Run(folder, "audit", COUNTER_MODEL, constants, report.data_stamps(constants))
+    pictures.plot_audit(run, answers, LEVELS_DB)
+    record = {
+        **report.header(run, report.machine(str(device), torch.get_num_threads())),
+        "seconds": tmr.seconds(timer),
+        "audited": content["run"],
+        "test": answers,
+    }
+    table = as_table(answers)
+    with crs_lib.replaced_file(folder / "audit.md") as part:
+        part.write_text(table, encoding="utf-8")
+    crs_lib.write_json(folder / report.RECORD, record)
+    print(table, end="")
+    print(f"run: {run.folder}")
+    print(f"done in {tmr.elapsed(timer)}")
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)
