@@ -20,7 +20,7 @@ TRAININGS = (
 
 
 def test_every_script_of_the_pipeline_has_constants():
-    assert len(SCRIPTS) == 8 + 3 + 3
+    assert len(SCRIPTS) == 8 + 3 + 4
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
