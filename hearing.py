@@ -13,6 +13,7 @@ import set_data
 from UNet_utils import audio_STFT_torch
 
 MASK_SHARE = 1 / 8  # of an axis that a mask hides at most
+FADE_SHARE = 1 / 50  # of a clip in which its end fades into its beginning
 
 
 def load(stems: pd.DataFrame, sample_rate: int, device: torch.device) -> torch.Tensor:
@@ -57,29 +58,36 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
 def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
     """Features of a training batch, varied at random as the constants say.
 
-    constants: GAIN, where mixtures are trained on, makes the second stem up to so many dB softer
-        or louder; ROLL rolls every clip in time; MASK hides a band of frequencies and a stretch of
+    constants: ROLL rolls every stem in time; GAIN, where mixtures are trained on, makes the second
+        stem up to so many dB softer or louder; MASK hides a band of frequencies and a stretch of
         time; N_FFT.
     """
     first, second = stems_of(stems, rows)
+    if constants["ROLL"]:
+        first, second = rolled(first), rolled(second)
     if constants.get("GAIN"):
         gain_db = constants["GAIN"] * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
         second = second * 10 ** (gain_db / 20)
     waveforms = esc10_data.level_rms(esc10_data.mix(first, second))
-    if constants["ROLL"]:
-        # The clip, not each stem: a mixture would have two seams and a single clip one, by which
-        # a counter could tell them.
-        waveforms = rolled(waveforms)
     spectrograms = features(waveforms, constants["N_FFT"])
     return masked(spectrograms) if constants["MASK"] else spectrograms
 
 
 def rolled(waveforms: torch.Tensor) -> torch.Tensor:
-    """Each waveform, shape (clips, samples), started somewhere else: what is cut off follows."""
+    """Each waveform, shape (clips, samples), as a loop that starts somewhere else.
+
+    Its end fades into its beginning: mixtures would have two audible seams and single clips one,
+    by which a counter could tell them.
+    """
     nb_clips, nb_samples = waveforms.shape
-    starts = torch.randint(nb_samples, (nb_clips, 1), device=waveforms.device)
+    nb_fade = int(FADE_SHARE * nb_samples)
+    nb_loop = nb_samples - nb_fade
+    fade = torch.linspace(0, 1, nb_fade, device=waveforms.device).sqrt()
+    loop = waveforms[:, :nb_loop].clone()
+    loop[:, :nb_fade] = fade * loop[:, :nb_fade] + fade.flip(0) * waveforms[:, nb_loop:]
+    starts = torch.randint(nb_loop, (nb_clips, 1), device=waveforms.device)
     positions = torch.arange(nb_samples, device=waveforms.device)
-    return waveforms.gather(1, (positions + starts) % nb_samples)
+    return loop.gather(1, (positions + starts) % nb_loop)
 
 
 def masked(spectrograms: torch.Tensor) -> torch.Tensor:
