@@ -37,6 +37,7 @@ GOOD_VALUES = {
     "SETS": range(1, NB_SETS + 1),
     "TRAIN_ON": ("mixtures", "both"),
     "GAIN": Between(0, 40),
+    "NAMES_WEIGHT": Between(0, 1000),
     "EPOCHS": range(1, 100_001),
     "PATIENCE": range(1, 100_001),
     "BATCH": range(2, 4097),

@@ -64,15 +64,6 @@ def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     return np.concatenate([data.singles["train"], mixtures]) if BOTH else mixtures
 
 
-def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Tensor:
-    """Targets: 1 for each class in the clip, float32 (clips, classes)."""
-    stems = torch.as_tensor(rows, device=labels.device)
-    # A single clip's absent second stem marks its first one's class a second time.
-    second = torch.where(stems[:, 1] == set_data.NO_STEM, stems[:, 0], stems[:, 1])
-    targets = torch.zeros(len(rows), nb_classes, device=labels.device)
-    return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
-
-
 def predictions(
     logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData, threshold: float
 ) -> pd.DataFrame:
@@ -133,7 +124,7 @@ def main() -> None:
         network,
         stems,
         draw=lambda epoch: draw(epoch, data),
-        targets=lambda rows: many_hot(rows, labels, len(data.classes)),
+        targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
         loss=nn.BCEWithLogitsLoss(),
         validate=lambda logits: validate(logits, validation_rows, data),
         validation_rows=validation_rows,

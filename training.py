@@ -20,6 +20,7 @@ import esc10_data
 import hearing
 import metrics
 import report
+import set_data
 import tmr
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
@@ -98,6 +99,18 @@ def logits_of(
         some = rows[start : start + EVALUATION_BATCH]
         logits.append(network(hearing.features(hearing.waveforms_of(stems, some), n_fft)).cpu())
     return torch.cat(logits)
+
+
+def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Tensor:
+    """Targets of class names: 1 for each class in the clip, float32 (clips, classes).
+
+    labels: the class index of every stem, int (stems,).
+    """
+    stems = torch.as_tensor(rows, device=labels.device)
+    # A single clip's absent second stem marks its first one's class a second time.
+    second = torch.where(stems[:, 1] == set_data.NO_STEM, stems[:, 0], stems[:, 1])
+    targets = torch.zeros(len(rows), nb_classes, device=labels.device)
+    return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
 
 
 # --------------------------------------------------------------------------------------- the loop

@@ -23,7 +23,7 @@ SHARE = 4  # one clip of so many
 CPU = training.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
-    "counter": ("audio_source_counter", 2, nn.functional.cross_entropy),
+    "counter": ("audio_source_counter", 2 + 10, bench_lib.script("audio_source_counter.py").loss),
     "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, nn.functional.cross_entropy),
     "two-label": (
         "sep_opt_isocc_multi_random_volnorm_STFT",
@@ -67,10 +67,10 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
 
     def targets(rows: np.ndarray) -> torch.Tensor:
         if name == "counter":
-            return torch.as_tensor(set_data.is_mixture(rows)).long()
+            return script.targets(rows, labels, len(data.classes))
         if name == "single-label":
             return labels[rows[:, 0]]
-        return script.many_hot(rows, labels, nb_outputs)
+        return training.many_hot(rows, labels, nb_outputs)
 
     def features(rows: np.ndarray) -> torch.Tensor:
         return hearing.features(hearing.waveforms_of(stems, rows), script.N_FFT)

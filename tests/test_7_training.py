@@ -25,6 +25,7 @@ from conftest import (
 )
 
 import set_data
+import training
 
 
 def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path):
@@ -172,3 +173,23 @@ def test_giveaways_are_what_they_are_called():
     assert crest == pytest.approx(2**0.5) and 0 < flatness < 0.1
     noise = torch.randn(1, 400_000, generator=torch.manual_seed(0))
     assert load_script("overall_flow.py").giveaways(noise, 256)[0][4] > 0.9
+
+
+def test_the_counter_learns_names_beside_the_count_and_forgets_them():
+    script = load_script(COUNTER)
+    labels = torch.tensor([0, 0, 1, 2])
+    rows = np.array([[0, -1], [1, 2], [3, 2]])
+    targets = script.targets(rows, labels, 3)
+    assert targets.tolist() == [[0, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]
+    logits = torch.randn(3, 5, generator=torch.manual_seed(0))
+    count = -torch.log_softmax(logits[:, :2], dim=1)[range(3), [0, 1, 1]].mean()
+    names = torch.sigmoid(logits[:, 2:])
+    right = torch.where(targets[:, 1:] == 1, names, 1 - names)
+    expected = count - script.NAMES_WEIGHT * right.log().mean()
+    assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+    network = training.build("asc", 5, 4000, 256, torch.device("cpu")).eval()
+    spectrograms = torch.rand(2, 1, 129, 313)
+    before = network(spectrograms)
+    script.forget_names(network)
+    assert torch.allclose(network(spectrograms), before[:, :2], atol=1e-6)
+    assert network.dense[-1].weight.shape == (2, 32)
