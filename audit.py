@@ -95,9 +95,9 @@ def make_groups(
         groups[f"single clips at {gain:+} dB"] = level(singles) * 10 ** (gain / 20)
     groups["a clip and itself, a second later"] = level(mix(singles, singles.roll(SAMPLE_RATE, 1)))
     groups["a clip and its pitch-shifted copy"] = level(mix(singles, shifted(singles)))
-    groups["two clips of one class"] = hearing.waveforms_of(stems, pairs_of_one_class(data))
-    if len(never):
-        groups["training mixtures never drawn"] = hearing.waveforms_of(stems, never)
+    more = {"two clips of one class": pairs_of_one_class(data)}
+    more["training mixtures never drawn"] = never
+    groups |= {name: hearing.waveforms_of(stems, rows) for name, rows in more.items() if len(rows)}
     for decibels in LEVELS_DB:
         gain = 10 ** (-decibels / 20)
         softer = torch.cat([mix(first, gain * second), mix(gain * first, second)])
