@@ -109,9 +109,15 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
     """
     files = list(files)
     clips = np.empty((len(files), CLIP_SECONDS * sample_rate), dtype=np.float32)
+    header = wav_header(clips.shape[1], sample_rate)
     wrong = []
     for row, path in enumerate(files):
         try:
+            content = Path(path).read_bytes()
+            if content.startswith(header) and len(content) == len(header) + 2 * clips.shape[1]:
+                # Just as write_wav wrote it: read so, it takes a tenth of a library's time.
+                clips[row] = from_pcm16(np.frombuffer(content, dtype="<i2", offset=len(header)))
+                continue
             samples, rate = sf.read(path, dtype="int16")
         except (sf.LibsndfileError, OSError) as error:
             wrong.append(f"{path}: cannot be read ({error})")

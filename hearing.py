@@ -85,9 +85,10 @@ def rolled(waveforms: torch.Tensor) -> torch.Tensor:
     fade = torch.linspace(0, 1, nb_fade, device=waveforms.device).sqrt()
     loop = waveforms[:, :nb_loop].clone()
     loop[:, :nb_fade] = fade * loop[:, :nb_fade] + fade.flip(0) * waveforms[:, nb_loop:]
-    starts = torch.randint(nb_loop, (nb_clips, 1), device=waveforms.device)
-    positions = torch.arange(nb_samples, device=waveforms.device)
-    return loop.gather(1, (positions + starts) % nb_loop)
+    twice = torch.cat([loop, loop, loop[:, :nb_fade]], dim=1)
+    clips = torch.arange(nb_clips, device=waveforms.device)
+    starts = torch.randint(nb_loop, (nb_clips,), device=waveforms.device)
+    return twice.unfold(1, nb_samples, 1)[clips, starts]
 
 
 def masked(spectrograms: torch.Tensor) -> torch.Tensor:
