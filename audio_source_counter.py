@@ -21,6 +21,7 @@ import checkpoints
 import crs_lib
 import hearing
 import metrics
+import networks
 import pictures
 import set_data
 import tmr
@@ -45,13 +46,14 @@ EPOCHS = 14  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips; with 32 validation was 2 points lower after as many epochs
 LEARNING_RATE = 0.002  # the highest of the one-cycle schedule
+AVERAGE = 2.5  # epochs over which the weights are averaged, those that are kept; 0: the last alone
 SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
 
 SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
@@ -113,7 +115,7 @@ def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetD
 
 def main() -> None:
     timer = tmr.start()
-    device = training.choose_device(DEVICE, THREADS)
+    device = networks.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels: a row of two stems is a mixture, a row of one a single clip.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -131,8 +133,8 @@ def main() -> None:
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
-    network = training.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(training.COUNTER, MODEL, CONSTANTS)
+    network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
+    run = checkpoints.start_run(networks.COUNTER, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -147,13 +149,13 @@ def main() -> None:
         select_by=SELECT_BY,
     )
     forget_names(network)
-    table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
         never = set_data.never_drawn(data, CONSTANTS, len(history))
         more["unselected"] = {"mixtures": len(never), "accuracy": None}
         if len(never):
-            found = predictions(training.logits_of(network, stems, never, N_FFT), never, data)
+            found = predictions(networks.logits_of(network, stems, never, N_FFT), never, data)
             figures = metrics.unweighted(metrics.counter_figures, found)
             more["unselected"]["accuracy"] = figures["accuracy_mixture"]
 

@@ -20,11 +20,11 @@ import torch
 import crs_lib
 import esc10_data
 import hearing
+import networks
 import pictures
 import report
 import set_data
 import tmr
-import training
 
 # ---- constants: edit here, or override, e.g.  python audit.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -37,7 +37,7 @@ COUNTER_MODEL = "asc"  # the counter's network
 SEED = 0  # of the training mixtures that are drawn
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-CONSTANTS = crs_lib.constants_from_command_line(globals(), COUNTER_MODEL=tuple(training.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals(), COUNTER_MODEL=tuple(networks.NETWORKS))
 
 LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
 GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
@@ -55,7 +55,7 @@ def shares_of_two(groups: dict[str, torch.Tensor], network, n_fft: int) -> dict[
         with torch.no_grad():
             logits = [
                 network(hearing.features(some, n_fft))
-                for some in waveforms.split(training.EVALUATION_BATCH)
+                for some in waveforms.split(networks.EVALUATION_BATCH)
             ]
         counted = torch.cat(logits).argmax(dim=1) == 1
         found[name] = {"clips": len(counted), "counted_as_two": counted.float().mean().item()}
@@ -115,9 +115,9 @@ def as_table(answers: dict[str, dict]) -> str:
 
 def main() -> None:
     timer = tmr.start()
-    device = training.choose_device(DEVICE, THREADS)
-    place = (MODELS, training.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
-    network, content = training.load_network(*place)
+    device = networks.choose_device(DEVICE, THREADS)
+    place = (MODELS, networks.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
+    network, content = networks.load_network(*place)
     counter = content["constants"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
     stems = hearing.load(data.stems, SAMPLE_RATE, device)

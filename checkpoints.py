@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,6 +23,16 @@ WEIGHTS_KEYS = (
     "versions",
     "synthetic",
 )
+
+
+class Learner(NamedTuple):
+    """What changes with every training step."""
+
+    network: nn.Module
+    averaged: nn.Module
+    optimiser: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    device: torch.device
 
 
 def start_run(script: str, model: str, constants: dict) -> report.Run:
@@ -56,20 +67,19 @@ def start_run(script: str, model: str, constants: dict) -> report.Run:
     return run
 
 
-def save_checkpoint(
-    run: report.Run, state: dict, network, optimiser, scheduler, device: torch.device
-) -> None:
+def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
     """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
     content = {
         "constants": run.constants,
         "data": run.data,
         "state": state,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "scheduler": scheduler.state_dict(),
+        "network": learner.network.state_dict(),
+        "averaged": learner.averaged.state_dict(),
+        "optimiser": learner.optimiser.state_dict(),
+        "scheduler": learner.scheduler.state_dict(),
         "random": torch.get_rng_state(),
         # Of the device that trains: a resumed run may see fewer of them.
-        "random_device": random_state(device),
+        "random_device": random_state(learner.device),
     }
     with crs_lib.replaced_file(run.folder / LAST) as part:
         torch.save(content, part)
@@ -92,14 +102,15 @@ def set_random_state(state: torch.Tensor, device: torch.device) -> None:
         torch.set_rng_state(state)
 
 
-def load_checkpoint(path: Path, network, optimiser, scheduler, device: torch.device) -> dict:
-    """Put network, optimiser, scheduler and random states back; returns the loop's state."""
+def load_checkpoint(path: Path, learner: Learner) -> dict:
+    """Put networks, optimiser, scheduler and random states back; returns the loop's state."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
-    scheduler.load_state_dict(content["scheduler"])
+    learner.network.load_state_dict(content["network"])
+    learner.averaged.load_state_dict(content["averaged"])
+    learner.optimiser.load_state_dict(content["optimiser"])
+    learner.scheduler.load_state_dict(content["scheduler"])
     torch.set_rng_state(content["random"])
-    set_random_state(content["random_device"], device)
+    set_random_state(content["random_device"], learner.device)
     return content["state"]
 
 

@@ -38,6 +38,7 @@ GOOD_VALUES = {
     "TRAIN_ON": ("mixtures", "both"),
     "GAIN": Between(0, 40),
     "NAMES_WEIGHT": Between(0, 1000),
+    "AVERAGE": Between(0, 1000),
     "EPOCHS": range(1, 100_001),
     "PATIENCE": range(1, 100_001),
     "BATCH": range(2, 4097),

@@ -26,11 +26,11 @@ from sklearn.preprocessing import StandardScaler
 import crs_lib
 import hearing
 import metrics
+import networks
 import pictures
 import report
 import set_data
 import tmr
-import training
 from crs_lib import InputError
 from UNet_utils import audio_STFT_torch
 
@@ -48,8 +48,8 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 CONSTANTS = crs_lib.constants_from_command_line(
     globals(),
-    COUNTER_MODEL=tuple(training.NETWORKS),
-    CLASSIFIER_MODEL=tuple(training.NETWORKS),
+    COUNTER_MODEL=tuple(networks.NETWORKS),
+    CLASSIFIER_MODEL=tuple(networks.NETWORKS),
 )
 
 WAYS = ("with_counter", "true_count", "no_counter")
@@ -94,12 +94,12 @@ def giveaway_counts(
 
 
 def predictions(
-    networks: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
+    trained: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
 ) -> pd.DataFrame:
     """The table of predictions: the counter's count, and the names each of the three ways."""
     scores = {}
-    for task, (network, content) in networks.items():
-        scores[task] = training.logits_of(
+    for task, (network, content) in trained.items():
+        scores[task] = networks.logits_of(
             network, stems, rows, content["constants"]["N_FFT"]
         ).numpy()
     table = set_data.recordings_of(data.stems, rows)
@@ -108,7 +108,7 @@ def predictions(
     best_two = set_data.best_names(scores["two_label"], 2, data.classes)
     table["with_counter"] = np.where(table["count"] == 1, best_one, best_two)
     table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
-    threshold = networks["both"][1]["metrics"]["validation"]["val_threshold"]
+    threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     both = torch.sigmoid(torch.from_numpy(scores["both"])).numpy()
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
     return table
@@ -116,24 +116,24 @@ def predictions(
 
 def main() -> None:
     timer = tmr.start()
-    device = training.choose_device(DEVICE, THREADS)
+    device = networks.choose_device(DEVICE, THREADS)
     tasks = {
-        "counter": (training.COUNTER, COUNTER_MODEL),
-        "single": (training.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
-        "both": (training.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
+        "counter": (networks.COUNTER, COUNTER_MODEL),
+        "single": (networks.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (networks.TWO_LABEL, CLASSIFIER_MODEL),
+        "both": (networks.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
     }
-    networks = training.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
-    counter = networks["counter"][1]["constants"]
+    trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
+    counter = trained["counter"][1]["constants"]
 
     oversample = counter["OVERSAMPLE"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
-    if data.classes != networks["counter"][1]["classes"]:
+    if data.classes != trained["counter"][1]["classes"]:
         raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    table = predictions(networks, stems, test_rows, data)
+    table = predictions(trained, stems, test_rows, data)
     table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
 
     model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
@@ -148,7 +148,7 @@ def main() -> None:
         history=[],
         seconds=tmr.seconds(timer),
         machine_used=report.machine(str(device), torch.get_num_threads()),
-        trained_in={task: content["run"] for task, (_, content) in networks.items()},
+        trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
     )
     pictures.plot_flow(run, record)

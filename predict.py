@@ -17,8 +17,8 @@ from tqdm import tqdm
 import crs_lib
 import esc10_data
 import hearing
+import networks
 import set_data
-import training
 from crs_lib import InputError
 
 # ---- constants: edit here, or override, e.g.  python predict.py --json garden.wav street/
@@ -34,8 +34,8 @@ THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
     positional="RECORDINGS",
-    COUNTER_MODEL=tuple(training.NETWORKS),
-    CLASSIFIER_MODEL=tuple(training.NETWORKS),
+    COUNTER_MODEL=tuple(networks.NETWORKS),
+    CLASSIFIER_MODEL=tuple(networks.NETWORKS),
 )
 
 # The endings of what soundfile reads, and their usual other spellings; RAW says nothing of itself.
@@ -60,7 +60,7 @@ def find_files(paths: list[str]) -> list[Path]:
 
 
 @torch.no_grad()
-def label(waveform: torch.Tensor, networks: dict) -> dict:
+def label(waveform: torch.Tensor, trained: dict) -> dict:
     """What is in a clip, float32 (CLIP_SECONDS * SAMPLE_RATE,): count, its score, names, scores.
 
     The score of the count is the counter's probability; those of the names are softmax (one
@@ -70,7 +70,7 @@ def label(waveform: torch.Tensor, networks: dict) -> dict:
         return {"count": 0, "count_score": 1.0, "names": [], "scores": {}}
 
     def logits_of(task: str) -> torch.Tensor:
-        network, content = networks[task]
+        network, content = trained[task]
         levelled = esc10_data.level_rms(waveform[None])
         return network(hearing.features(levelled, content["constants"]["N_FFT"]))
 
@@ -81,7 +81,7 @@ def label(waveform: torch.Tensor, networks: dict) -> dict:
     else:
         scores = torch.sigmoid(logits_of("two_label"))
     scores = scores.cpu()
-    classes = networks["counter"][1]["classes"]
+    classes = trained["counter"][1]["classes"]
     names = set_data.best_names(scores.numpy(), count, classes)[0].split("+")
     by_class = dict(zip(classes, scores[0].tolist(), strict=True))
     return {
@@ -102,20 +102,20 @@ def as_line(answer: dict, width: int) -> str:
 
 
 def main() -> int:
-    device = training.choose_device(DEVICE, THREADS)
+    device = networks.choose_device(DEVICE, THREADS)
     files = find_files(RECORDINGS)
     tasks = {
-        "counter": (training.COUNTER, COUNTER_MODEL),
-        "single": (training.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (training.TWO_LABEL, CLASSIFIER_MODEL),
+        "counter": (networks.COUNTER, COUNTER_MODEL),
+        "single": (networks.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (networks.TWO_LABEL, CLASSIFIER_MODEL),
     }
-    networks = training.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device)
-    synthetic = networks["counter"][1]["synthetic"]
+    trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device)
+    synthetic = trained["counter"][1]["synthetic"]
     answers, failed = [], []
     for path in tqdm(files, desc="recordings", disable=True if len(files) < 20 else None):
         try:
             clip = esc10_data.read_clip(path, SAMPLE_RATE)
-            answer = label(torch.from_numpy(clip).to(device), networks)
+            answer = label(torch.from_numpy(clip).to(device), trained)
             answers.append({"file": str(path), **answer})
         except InputError as error:
             answers.append({"file": str(path), "error": str(error)})

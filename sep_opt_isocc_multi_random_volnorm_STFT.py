@@ -21,6 +21,7 @@ import checkpoints
 import crs_lib
 import hearing
 import metrics
+import networks
 import pictures
 import set_data
 import tmr
@@ -46,13 +47,14 @@ EPOCHS = 15  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
 LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
+AVERAGE = 2.5  # epochs over which the weights are averaged, those that are kept; 0: the last alone
 SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
 
 BOTH = TRAIN_ON == "both"
 SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epoch
@@ -98,7 +100,7 @@ def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetDat
 
 def main() -> None:
     timer = tmr.start()
-    device = training.choose_device(DEVICE, THREADS)
+    device = networks.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -117,8 +119,8 @@ def main() -> None:
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
-    network = training.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(training.TWO_LABEL, MODEL + "_both" * BOTH, CONSTANTS)
+    network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
+    run = checkpoints.start_run(networks.TWO_LABEL, MODEL + "_both" * BOTH, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -132,7 +134,7 @@ def main() -> None:
     )
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
-        logits = training.logits_of(network, stems, test_rows, N_FFT)
+        logits = networks.logits_of(network, stems, test_rows, N_FFT)
         return predictions(logits, test_rows, data, best["val_threshold"])
 
     table = test(test_rows)

@@ -18,6 +18,7 @@ import checkpoints
 import crs_lib
 import hearing
 import metrics
+import networks
 import pictures
 import set_data
 import tmr
@@ -39,12 +40,13 @@ EPOCHS = 24  # passes over the training clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
 LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
+AVERAGE = 2.5  # epochs over which the weights are averaged, those that are kept; 0: the last alone
 SEED = 0  # of the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(training.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
@@ -59,7 +61,7 @@ def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) 
 
 def main() -> None:
     timer = tmr.start()
-    device = training.choose_device(DEVICE, THREADS)
+    device = networks.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -73,8 +75,8 @@ def main() -> None:
 
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
-    network = training.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(training.SINGLE, MODEL, CONSTANTS)
+    network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
+    run = checkpoints.start_run(networks.SINGLE, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -89,7 +91,7 @@ def main() -> None:
         select_by=SELECT_BY,
     )
     test_rows = data.singles["test"]
-    table = predictions(training.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
 
     def draw_pictures() -> None:
         pictures.plot_curves(run, history, best["epoch"], SELECT_BY)

@@ -19,8 +19,8 @@ import pandas as pd
 import crs_lib
 import esc10_data
 import hearing
+import networks
 import set_data
-import training
 
 NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
@@ -56,7 +56,7 @@ def data_side(root: str) -> dict[str, float]:
 
     note("choose", lambda: set_data.choose_files(root, "", 1, SAMPLE_RATE, 1))
     data = found["choose"]
-    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, training.choose_device("cpu")))
+    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, networks.choose_device("cpu")))
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
 
     def batches() -> None:

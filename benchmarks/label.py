@@ -13,24 +13,24 @@ import torch
 import checkpoints
 import crs_lib
 import esc10_data
+import networks
 import report
-import training
 
 SAMPLE_RATE = 4000
 N_FFT = 256
 NB_WARM = 100
 TASKS = {
-    "counter": (training.COUNTER, "asc", 2),
-    "single": (training.SINGLE, "isocc", 10),
-    "two_label": (training.TWO_LABEL, "isocc", 10),
+    "counter": (networks.COUNTER, "asc", 2),
+    "single": (networks.SINGLE, "isocc", 10),
+    "two_label": (networks.TWO_LABEL, "isocc", 10),
 }
-CPU = training.choose_device("cpu")
+CPU = networks.choose_device("cpu")
 
 
 def random_weights(models: str, classes: list[str]) -> None:
     """Weights as finished trainings would leave them, but for what they learned."""
     for script, model, nb_outputs in TASKS.values():
-        network = training.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
+        network = networks.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
         constants = {**bench_lib.script(f"{script}.py").CONSTANTS, "MODELS": models}
         run = report.Run(Path("none"), script, model, constants, {})
         checkpoints.save_weights(run, network, classes, {})
@@ -57,11 +57,11 @@ def main() -> None:
 
         predict = bench_lib.script("predict.py", SAMPLE_RATE=SAMPLE_RATE)
         tasks = {task: (script, model) for task, (script, model, _) in TASKS.items()}
-        networks = training.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
+        trained = networks.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
         times = [
             bench_lib.seconds(
                 lambda path=path: predict.label(
-                    torch.from_numpy(esc10_data.read_clip(path, SAMPLE_RATE)), networks
+                    torch.from_numpy(esc10_data.read_clip(path, SAMPLE_RATE)), trained
                 )
             )
             for path in clips

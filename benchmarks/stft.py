@@ -16,7 +16,7 @@ import torch
 
 import esc10_data
 import hearing
-import training
+import networks
 from UNet_utils import audio_STFT_torch
 
 N_FFT = 256
@@ -52,7 +52,7 @@ def summed_spectra(stems: torch.Tensor, spectra: torch.Tensor, pairs: torch.Tens
 
 
 def main() -> None:
-    training.choose_device("cpu")
+    networks.choose_device("cpu")
     rng = np.random.default_rng(0)
     clips = torch.from_numpy(rng.normal(0, 0.1, (NB_CLIPS, NB_SAMPLES)).astype(np.float32))
     padded = torch.nn.functional.pad(clips, (N_FFT // 2, N_FFT // 2))

@@ -13,15 +13,15 @@ import torch
 
 import esc10_data
 import hearing
+import networks
 import set_data
-import training
 from UNet_utils import audio_STFT_lib
 
 SAMPLE_RATE = 4000
 N_FFT = 256
 OVERSAMPLE = 5
 NB_STRAIGHTFORWARD = 512
-CPU = training.choose_device("cpu")
+CPU = networks.choose_device("cpu")
 TRAININGS = {
     "counter": ("audio_source_counter.py", {}),
     "single-label": ("sep_opt_isocc_single_volnorm_STFT.py", {}),

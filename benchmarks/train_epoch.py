@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 import hearing
+import networks
 import report
 import set_data
 import training
 
 SHARE = 4  # one clip of so many
-CPU = training.choose_device("cpu")
+CPU = networks.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
     "counter": ("audio_source_counter", 2 + 10, bench_lib.script("audio_source_counter.py").loss),
@@ -93,9 +94,9 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
             )
 
     rate, batch = script.SAMPLE_RATE, script.BATCH
-    network = training.build(script.MODEL, nb_outputs, rate, script.N_FFT, CPU)
+    network = networks.build(script.MODEL, nb_outputs, rate, script.N_FFT, CPU)
     batches = [(features(some), targets(some)) for some in split(rows, batch)]
-    validation = [features(some) for some in split(validation_rows, training.EVALUATION_BATCH)]
+    validation = [features(some) for some in split(validation_rows, networks.EVALUATION_BATCH)]
     ready_epoch(network, loss, batches[:4], validation[:1])  # warm up
     # One after the other, twice: other work on the machine meets both.
     times = [

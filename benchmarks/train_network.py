@@ -16,6 +16,7 @@ from torch import nn
 
 import cpu_speed
 import hearing
+import networks
 import training
 
 SAMPLE_RATE = 4000
@@ -59,7 +60,7 @@ def step_seconds(
         cpu_speed.keep_memory()
     training.seed_everything(0)
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    network = training.NETWORKS[model](nb_outputs, nb_bins=129, nb_frames=313)
+    network = networks.NETWORKS[model](nb_outputs, nb_bins=129, nb_frames=313)
     network = (cpu_speed.quicken(network) if quick_dropout else network).train()
     network = network.to(memory_format=memory)
     forward = torch.compile(network) if compiled else network

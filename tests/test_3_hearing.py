@@ -11,8 +11,8 @@ from torch import nn
 
 import cpu_speed
 import hearing
+import networks
 import set_data
-import training
 
 
 def test_waveforms_of_a_batch_against_a_slow_sum():
@@ -114,7 +114,7 @@ def test_quick_dropout_drops_its_share_independently():
 
 
 def test_every_dropout_of_a_network_on_the_cpu_is_a_quick_one():
-    network = training.build("isocc", 10, 4000, 256, torch.device("cpu"))
+    network = networks.build("isocc", 10, 4000, 256, torch.device("cpu"))
     found = [m for m in network.modules() if isinstance(m, (nn.Dropout, cpu_speed.QuickDropout))]
     assert len(found) == 6 and all(isinstance(m, cpu_speed.QuickDropout) for m in found)
 

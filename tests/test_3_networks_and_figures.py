@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
+from torch import nn
 
 import hearing
 import metrics
+import networks
 import pictures
 import set_data
 import training
@@ -54,9 +56,9 @@ def test_isocc_has_its_size():
 @pytest.mark.parametrize(
     ("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)]
 )
-@pytest.mark.parametrize("model", training.NETWORKS)
+@pytest.mark.parametrize("model", networks.NETWORKS)
 def test_networks_are_built_for_every_rate(model, rate, n_fft):
-    network = training.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
+    network = networks.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
     waves = torch.rand(1, 5 * rate)
     assert network(hearing.features(waves, n_fft)).shape == (1, 7)
 
@@ -67,14 +69,14 @@ def test_a_spectrogram_that_is_too_small_is_named():
     CNN_ISOCC(10, 76, 76)
 
 
-@pytest.mark.parametrize("model", training.NETWORKS)
+@pytest.mark.parametrize("model", networks.NETWORKS)
 def test_an_answer_does_not_depend_on_the_neighbours_in_the_batch(model):
     torch.manual_seed(0)
-    network = training.build(model, 3, 4000, 256, torch.device("cpu"))
+    network = networks.build(model, 3, 4000, 256, torch.device("cpu"))
     stems = torch.rand(6, 20_000) - 0.5
     rows = np.array([[i, -1] for i in range(6)])
-    together = training.logits_of(network, stems, rows, 256)
-    alone = torch.cat([training.logits_of(network, stems, row[None], 256) for row in rows])
+    together = networks.logits_of(network, stems, rows, 256)
+    alone = torch.cat([networks.logits_of(network, stems, row[None], 256) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -242,3 +244,22 @@ def test_what_was_never_drawn_is_the_rest():
     rest = set_data.never_drawn(data, constants, 3)
     assert 30 < len(drawn) < 91
     assert set(rest[:, 0].tolist()) == set(range(100)) - drawn
+
+
+def test_averaged_weights_against_a_slow_sum():
+    """A step's share fades over the span, and at the beginning no step is long remembered."""
+    network, averaged = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    averaged.weight.data.fill_(99.0)  # of no step: must be forgotten
+    values, span = [3.0, 5.0, -2.0, *np.linspace(0, 1, 60)], 4.5
+    expected = 99.0
+    for step, value in enumerate(values, start=1):
+        network.weight.data.fill_(value)
+        network.num_batches_tracked.fill_(step)
+        training.average_in(averaged, network, step, span)
+        keep = min(span, step / 9) / (1 + min(span, step / 9))
+        expected = keep * expected + (1 - keep) * value
+        assert averaged.weight.item() == pytest.approx(expected, rel=1e-5)
+        assert averaged.num_batches_tracked.item() == step
+    assert abs(expected - np.mean(values[-9:])) < 0.05
+    training.average_in(averaged, network, 1000, 0)
+    assert averaged.weight.item() == network.weight.item()

@@ -24,8 +24,8 @@ from conftest import (
     succeed,
 )
 
+import networks
 import set_data
-import training
 
 
 def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path):
@@ -187,7 +187,7 @@ def test_the_counter_learns_names_beside_the_count_and_forgets_them():
     right = torch.where(targets[:, 1:] == 1, names, 1 - names)
     expected = count - script.NAMES_WEIGHT * right.log().mean()
     assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
-    network = training.build("asc", 5, 4000, 256, torch.device("cpu")).eval()
+    network = networks.build("asc", 5, 4000, 256, torch.device("cpu")).eval()
     spectrograms = torch.rand(2, 1, 129, 313)
     before = network(spectrograms)
     script.forget_names(network)

@@ -1,0 +1,144 @@
+"""Networks: new ones by their name, trained ones from their file, their answers on a device."""
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import checkpoints
+import cpu_speed
+import crs_lib
+import esc10_data
+import hearing
+from asc_model import ASC
+from CNN_ISOCC_copy import CNN_ISOCC
+from crs_lib import InputError
+
+EVALUATION_BATCH = 64
+# The scripts, as run folders and weights are named after them.
+COUNTER = "audio_source_counter"
+SINGLE = "sep_opt_isocc_single_volnorm_STFT"
+TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
+NETWORKS = {
+    "asc": lambda nb_outputs, nb_bins, nb_frames: ASC(nb_bins, nb_outputs),
+    "isocc": CNN_ISOCC,
+}
+
+
+def choose_device(name: str, threads: int = 0) -> torch.device:
+    """The device called `name`; `auto` takes CUDA, else MPS, else the CPU.
+
+    threads: of the CPU; 0 leaves torch's choice. Raises InputError if there is no such device.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"--device {name}: not to be had here ({str(error)[:80]})") from None
+    if device.type == "cpu":
+        cpu_speed.keep_memory()
+    return device
+
+
+def build(
+    model: str, nb_outputs: int, sample_rate: int, n_fft: int, device: torch.device
+) -> nn.Module:
+    """A new network by its name in NETWORKS, for clips at `sample_rate` (Hz), on the device.
+
+    Raises InputError if the spectrogram is too small for it.
+    """
+    nb_frames = 1 + esc10_data.CLIP_SECONDS * sample_rate // (n_fft // 4)
+    try:
+        network = NETWORKS[model](nb_outputs, nb_bins=n_fft // 2 + 1, nb_frames=nb_frames)
+    except ValueError as error:
+        raise InputError(f"--sample-rate {sample_rate} --n-fft {n_fft}: {error}") from None
+    if device.type == "cpu":
+        cpu_speed.quicken(network)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def logits_of(
+    network: nn.Module, stems: torch.Tensor, rows: np.ndarray, n_fft: int
+) -> torch.Tensor:
+    """Logits of many rows, in evaluation mode, on the CPU: float32 (clips, outputs)."""
+    network.eval()
+    starts = range(0, len(rows), EVALUATION_BATCH)
+    logits = []
+    for start in starts if len(rows) < 5000 else tqdm(starts, "test", disable=None):
+        some = rows[start : start + EVALUATION_BATCH]
+        logits.append(network(hearing.features(hearing.waveforms_of(stems, some), n_fft)).cpu())
+    return torch.cat(logits)
+
+
+def load_network(
+    models: str,
+    script: str,
+    model: str,
+    set_number: int,
+    sample_rate: int,
+    device: torch.device,
+    dataset: str = "",
+) -> tuple[nn.Module, dict]:
+    """A trained network in evaluation mode, and what checkpoints.save_weights wrote of it.
+
+    dataset: the root it is to be tested on, empty where there is none.
+    Raises InputError if the file is missing (naming the script that trains it), damaged, of
+    another set or rate than its name says, or synthetic where the root is real (or the reverse).
+    """
+    path = crs_lib.weights_path(models, crs_lib.run_name(script, model, set_number, sample_rate))
+    wanted = {
+        "DATASET": dataset or "dataset",
+        "MODELS": models,
+        "SET": set_number,
+        "SAMPLE_RATE": sample_rate,
+        "TRAIN_ON": "both" if model.endswith("_both") else "mixtures",
+        "MODEL": model.removesuffix("_both"),
+    }
+    crs_lib.need(path, f"{script}.py", **wanted)
+    content = checkpoints.read_weights(path)
+    constants = content["constants"]
+    if (constants["SET"], constants["SAMPLE_RATE"]) != (set_number, sample_rate):
+        raise InputError(
+            f"{path}: holds weights of set {constants['SET']} at {constants['SAMPLE_RATE']} Hz, "
+            f"not of set {set_number} at {sample_rate} Hz"
+        )
+    if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
+        kind = "the synthetic set" if content["synthetic"] else "real recordings"
+        raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
+    nb_outputs = 2 if script == COUNTER else len(content["classes"])
+    network = build(constants["MODEL"], nb_outputs, sample_rate, constants["N_FFT"], device)
+    try:
+        network.load_state_dict(content["weights"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: the weights do not fit the network ({reason})") from None
+    return network.eval(), content
+
+
+def load_networks(
+    tasks: dict[str, tuple[str, str]],
+    models: str,
+    set_number: int,
+    sample_rate: int,
+    device: torch.device,
+    dataset: str = "",
+) -> dict[str, tuple[nn.Module, dict]]:
+    """Several trained networks that answer together: task -> (network, what its file says).
+
+    tasks: task -> (script, model). Raises InputError as load_network does, or if they were
+    trained on different classes, or some on the synthetic set and some not.
+    """
+    networks = {
+        task: load_network(models, script, model, set_number, sample_rate, device, dataset)
+        for task, (script, model) in tasks.items()
+    }
+    kinds = {(content["synthetic"], *content["classes"]) for _, content in networks.values()}
+    if len(kinds) > 1:
+        raise InputError(f"{models}: the weights were trained on different classes or data")
+    return networks
