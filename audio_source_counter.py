@@ -6,7 +6,8 @@ with `uploader`; train and test (with TEST_UNSELECTED also on the training mixtu
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
 Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
         curves.png, confusion.png, attention.png, last.pt;
-        models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
+        models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch;
+        models/audio_source_counter_asc_names_set1_4k.pt: the same before the names were forgotten.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
 Takes   about 10 minutes on 2 CPU cores.
@@ -148,6 +149,9 @@ def main() -> None:
         validation_rows=validation_rows,
         select_by=SELECT_BY,
     )
+    if NAMES_WEIGHT:
+        with_names = run._replace(model=MODEL + networks.WITH_NAMES)
+        checkpoints.save_weights(with_names, network, data.classes, {"validation": best})
     forget_names(network)
     table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}

@@ -12,6 +12,13 @@ import numpy as np
 import pandas as pd
 
 NB_DRAWS = 1000  # of the bootstrap
+# The ways from a clip to names that the overall flow compares, in words.
+WAYS = {
+    "with_counter": "with the counter",
+    "true_count": "true count given",
+    "no_counter": "without a counter",
+    "one_network": "one network counts and names",
+}
 
 Figures = dict[str, np.ndarray]
 
@@ -80,9 +87,9 @@ def exact_set_figures(predictions: pd.DataFrame, column: str, weights: np.ndarra
 
 
 def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Exact set with the counter, with the true count and without a counter; the give-aways."""
+    """Exact set in each of the WAYS that the predictions hold; the give-aways."""
     figures = {}
-    for way in ("with_counter", "true_count", "no_counter"):
+    for way in [way for way in WAYS if way in predictions]:
         for name, value in exact_set_figures(predictions, way, weights).items():
             figures[f"{way}.{name}"] = value
     counts = predictions.drop(columns="count").rename(columns={"giveaway_count": "count"})

@@ -19,6 +19,7 @@ EVALUATION_BATCH = 64
 COUNTER = "audio_source_counter"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
+WITH_NAMES = "_names"  # behind the name of a counter's network that has not forgotten the names
 NETWORKS = {
     "asc": lambda nb_outputs, nb_bins, nb_frames: ASC(nb_bins, nb_outputs),
     "isocc": CNN_ISOCC,
@@ -98,7 +99,7 @@ def load_network(
         "SET": set_number,
         "SAMPLE_RATE": sample_rate,
         "TRAIN_ON": "both" if model.endswith("_both") else "mixtures",
-        "MODEL": model.removesuffix("_both"),
+        "MODEL": model.removesuffix("_both").removesuffix(WITH_NAMES),
     }
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)
@@ -111,7 +112,9 @@ def load_network(
     if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
         kind = "the synthetic set" if content["synthetic"] else "real recordings"
         raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
-    nb_outputs = 2 if script == COUNTER else len(content["classes"])
+    nb_outputs = 2 * (script == COUNTER)
+    if script != COUNTER or model.endswith(WITH_NAMES):
+        nb_outputs += len(content["classes"])
     network = build(constants["MODEL"], nb_outputs, sample_rate, constants["N_FFT"], device)
     try:
         network.load_state_dict(content["weights"])

@@ -3,11 +3,13 @@
 Each test clip of the set goes to the counter; a clip of one class then to the single-label
 classifier, a clip of two to the two-label one. Beside it: the same with the true count given;
 without a counter (the network trained on both, its best name, and the second where it exceeds the
-threshold chosen on validation); and what a logistic regression on give-aways alone (peak, RMS,
+threshold chosen on validation); with one network (the counter, before it forgot the class names
+that it learned beside the count); and what a logistic regression on give-aways alone (peak, RMS,
 crest factor, digital silence, spectral flatness) reaches at counting.
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
-        weights from models/: counter, single-label, two-label, two-label trained on both.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and five
+        weights from models/: counter, the same with names, single-label, two-label, two-label
+        trained on both.
 Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, flow.png,
         confusion.png.
 How many  set 1: 40 single clips and 720 mixtures.
@@ -52,8 +54,6 @@ CONSTANTS = crs_lib.constants_from_command_line(
     CLASSIFIER_MODEL=tuple(networks.NETWORKS),
 )
 
-WAYS = ("with_counter", "true_count", "no_counter")
-
 
 def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
     """What tells of bookkeeping and not of sound: float64 (clips, 5).
@@ -96,7 +96,7 @@ def giveaway_counts(
 def predictions(
     trained: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
 ) -> pd.DataFrame:
-    """The table of predictions: the counter's count, and the names each of the three ways."""
+    """The table of predictions: the counter's count, and the names in each of metrics.WAYS."""
     scores = {}
     for task, (network, content) in trained.items():
         scores[task] = networks.logits_of(
@@ -111,6 +111,9 @@ def predictions(
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     both = torch.sigmoid(torch.from_numpy(scores["both"])).numpy()
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
+    if "names" in scores:  # the counter's own: its logits of the count come first
+        best = [set_data.best_names(scores["names"][:, 2:], k, data.classes) for k in (1, 2)]
+        table["one_network"] = np.where(table["count"] == 1, *best)
     return table
 
 
@@ -124,7 +127,13 @@ def main() -> None:
         "both": (networks.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
     }
     trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
+    trained_in = {task: content["run"] for task, (_, content) in trained.items()}
     counter = trained["counter"][1]["constants"]
+    if counter["NAMES_WEIGHT"]:
+        tasks["names"] = (networks.COUNTER, COUNTER_MODEL + networks.WITH_NAMES)
+        trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
+        if trained["names"][1]["run"] != trained_in["counter"]:
+            raise InputError(f"{MODELS}: the counters with and without names are of two runs")
 
     oversample = counter["OVERSAMPLE"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
@@ -148,14 +157,14 @@ def main() -> None:
         history=[],
         seconds=tmr.seconds(timer),
         machine_used=report.machine(str(device), torch.get_num_threads()),
-        trained_in={task: content["run"] for task, (_, content) in trained.items()},
+        trained_in=trained_in,
         counter=metrics.unweighted(metrics.counter_figures, table),
     )
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])
     pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
     report.write_run(run, record, table)
-    for way in WAYS:
+    for way in [way for way in metrics.WAYS if way in record["test"]]:
         figures = {name: 100 * value for name, value in record["test"][way].items()}
         print(f"{way:>12}:", "  ".join(f"{name} {value:.1f} %" for name, value in figures.items()))
     print(f"run: {run.folder}")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import crs_lib
+import metrics
 from report import Run, read_predictions
 
 
@@ -157,21 +158,18 @@ def plot_attention(
 
 
 def plot_flow(run: Run, record: dict) -> None:
-    """flow.png: the exact set of names, in the three ways, with 95 % intervals."""
-    ways = {
-        "with_counter": "with the counter",
-        "true_count": "true count given",
-        "no_counter": "without a counter",
-    }
+    """flow.png: the exact set of names, in each of the ways, with 95 % intervals."""
+    ways = [way for way in metrics.WAYS if way in record["test"]]
     figure, axis = plt.subplots(figsize=(8, 3.8))
     groups = ("exact_set_single", "exact_set_mixture", "exact_set_balanced")
-    for shift, (way, label) in enumerate(ways.items()):
+    for number, way in enumerate(ways):
         values = np.array([record["test"][way][group] for group in groups])
         lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
         # A quantile interval need not hold the point estimate: no bar then on that side.
         errors = np.maximum(0, (values - lows, highs - values))
-        places = np.arange(len(groups)) + 0.26 * (shift - 1)
-        axis.bar(places, 100 * values, 0.24, yerr=100 * errors, capsize=3, label=label)
+        places = np.arange(len(groups)) + 0.2 * (number - (len(ways) - 1) / 2)
+        bars = {"yerr": 100 * errors, "capsize": 3, "label": metrics.WAYS[way]}
+        axis.bar(places, 100 * values, 0.18, **bars)
     axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
     axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
     axis.legend()

@@ -207,6 +207,7 @@ SUMMARY_ROWS = (
     ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
     ("flow.true_count.exact_set_balanced", "the same with the true count given"),
     ("flow.no_counter.exact_set_balanced", "the same without a counter"),
+    ("flow.one_network.exact_set_balanced", "the same by one network that counts and names"),
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,
@@ -280,7 +281,9 @@ def summary_table(summary: dict) -> str:
         "|---" * len(columns) + "|",
     ]
     for name, label in SUMMARY_ROWS:
-        figure = summary["figures"][name]
+        figure = summary["figures"].get(name)
+        if figure is None:
+            continue  # this counter never learned names
         mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
         each = [figure["std"], *figure["sets"]] if several else []
         cells = [label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)]

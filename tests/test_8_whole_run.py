@@ -24,6 +24,10 @@ from conftest import (
     succeed,
 )
 
+import hearing
+import networks
+import set_data
+
 
 @pytest.fixture(scope="session")
 def home(demo, tmp_path_factory):
@@ -87,7 +91,8 @@ def test_every_run_is_recorded(home):
     flow = next(r for r in records if r["script"] == "overall_flow")
     exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
     assert all(
-        set(flow["test"][way]) == exact for way in ("with_counter", "true_count", "no_counter")
+        set(flow["test"][way]) == exact
+        for way in ("with_counter", "true_count", "no_counter", "one_network")
     )
     for task, folder in flow["trained_in"].items():
         assert (home / "results" / folder / "history.csv").exists(), task
@@ -124,6 +129,35 @@ def test_the_flow_is_the_counter_and_then_a_classifier(home):
     assert test["with_counter"]["exact_set_balanced"] == pytest.approx(expected)
 
 
+def test_one_network_counts_and_names(home):
+    """The counter's weights are those of the network that has not forgotten the names, but for
+    these; the flow names with them."""
+    read = {
+        name: torch.load(home / f"models/audio_source_counter_asc{name}_set1_4k.pt")["weights"]
+        for name in ("", "_names")
+    }
+    assert read[""].keys() == read["_names"].keys()
+    for key, value in read[""].items():
+        assert torch.equal(value, read["_names"][key][: len(value)] if value.ndim else value)
+    last = "dense.4.weight"
+    assert read["_names"][last].shape == (2 + len(CLASSES), 32) and read[""][last].shape == (2, 32)
+    place = (home / "models", COUNTER[:-3], "asc_names", 1, 4000, torch.device("cpu"))
+    network, content = networks.load_network(*place)
+    constants = content["constants"]
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, constants["OVERSAMPLE"])
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+    logits = networks.logits_of(network, stems, rows, constants["N_FFT"])
+    counts = 1 + logits[:, :2].argmax(dim=1)
+    best = logits[:, 2:].argsort(dim=1, descending=True)
+    expected = [
+        "+".join(sorted(CLASSES[i] for i in order[:count]))
+        for order, count in zip(best.tolist(), counts.tolist(), strict=True)
+    ]
+    (predicted,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/predictions.csv")
+    assert pd.read_csv(predicted)["one_network"].tolist() == expected
+
+
 def test_summary(home):
     summary = json.loads((home / "results" / "summary_4k_1.json").read_text())
     assert summary["synthetic"] is True
@@ -135,6 +169,7 @@ def test_summary(home):
         "flow.with_counter.exact_set_balanced",
         "flow.true_count.exact_set_single",
         "flow.no_counter.exact_set_mixture",
+        "flow.one_network.exact_set_balanced",
         "audit.giveaway_balanced",
     ):
         figure = figures[name]
@@ -178,6 +213,7 @@ def test_a_second_whole_run_keeps_what_is_finished(home):
 def test_weights_hold_what_prediction_needs_and_no_code(home):
     paths = sorted((home / "models").iterdir())
     assert [path.name for path in paths] == [
+        "audio_source_counter_asc_names_set1_4k.pt",
         "audio_source_counter_asc_set1_4k.pt",
         "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k.pt",
         "sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k.pt",
@@ -215,6 +251,16 @@ def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, messag
     places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
     assert message in here("overall_flow.py", *places)
     assert not (tmp_path / "results").exists()
+
+
+def test_the_flow_refuses_a_counter_with_names_of_another_run(home, tmp_path, here):
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    names = models / "audio_source_counter_asc_names_set1_4k.pt"
+    edit(names, names, lambda content: content.update(run="another"))
+    places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
+    message = here("overall_flow.py", *places)
+    assert message == f"{models}: the counters with and without names are of two runs"
 
 
 def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
