@@ -13,6 +13,7 @@ import hearing
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from crs_lib import InputError
+from more_models import LogMel
 
 EVALUATION_BATCH = 64
 # The scripts, as run folders and weights are named after them.
@@ -21,8 +22,13 @@ SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
 WITH_NAMES = "_names"  # behind the name of a counter's network that has not forgotten the names
 NETWORKS = {
-    "asc": lambda nb_outputs, nb_bins, nb_frames: ASC(nb_bins, nb_outputs),
-    "isocc": CNN_ISOCC,
+    "asc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: ASC(nb_bins, nb_outputs),
+    "isocc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: CNN_ISOCC(
+        nb_outputs, nb_bins, nb_frames
+    ),
+    "logmel": lambda nb_outputs, nb_bins, nb_frames, sample_rate: LogMel(
+        nb_outputs, nb_bins, sample_rate
+    ),
 }
 
 
@@ -55,7 +61,7 @@ def build(
     """
     nb_frames = 1 + esc10_data.CLIP_SECONDS * sample_rate // (n_fft // 4)
     try:
-        network = NETWORKS[model](nb_outputs, nb_bins=n_fft // 2 + 1, nb_frames=nb_frames)
+        network = NETWORKS[model](nb_outputs, n_fft // 2 + 1, nb_frames, sample_rate)
     except ValueError as error:
         raise InputError(f"--sample-rate {sample_rate} --n-fft {n_fft}: {error}") from None
     if device.type == "cpu":

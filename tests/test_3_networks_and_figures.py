@@ -1,5 +1,6 @@
 from itertools import product
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ import set_data
 import training
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
+from more_models import LogMel
 
 
 def nb_parameters(network):
@@ -51,6 +53,19 @@ def test_isocc_has_its_size():
     assert network.convolutions(torch.rand(1, 1, 129, 313)).shape == (1, 64, 4, 15)
     spectrograms = torch.rand(3, 1, 129, 313)
     assert torch.equal(network(spectrograms, as_scores=True), torch.sigmoid(network(spectrograms)))
+
+
+def test_logmel_hears_a_sine_in_its_band_and_silence_as_numbers():
+    network = LogMel(10, nb_bins=1025, sample_rate=16000).eval()
+    assert nb_parameters(network) < 1_000_000
+    seconds = torch.arange(80_000) / 16000
+    sine = hearing.features(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
+    bands = (network.mel @ sine)[0, 0, :, 80]
+    centres = librosa.mel_frequencies(n_mels=66, fmax=8000)[1:-1]
+    assert bands.argmax() == np.abs(centres - 1000).argmin()
+    # A band is a mean of bins, none of which is louder than the sine's own.
+    assert 0.1 * sine.max() < bands.max() < sine.max()
+    assert network(torch.zeros(1, 1, 1025, 157)).isfinite().all()
 
 
 @pytest.mark.parametrize(
