@@ -43,6 +43,7 @@ CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 EPOCHS = 0  # of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
+BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS

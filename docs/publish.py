@@ -1,9 +1,12 @@
-"""Copy a summary and its runs to results_published/<rate>_<sets>/, to be committed: small files.
+"""Copy a summary's runs to results_published/<configuration>/, to be committed: small files.
 
     make run | tee run.log
     python docs/publish.py results/summary_4k_1.json run.log
 
-What the scripts printed becomes output.txt, shortened: of the epochs the first and the last two.
+Sets may come one after the other: a run replaces that of its own set, and the summaries over set 1,
+sets 1 to 5, 1 to 10 and over all that are there are made anew. All sets must have been trained with
+the same constants. What the scripts printed (a log need not be given) becomes output.txt,
+shortened: of the epochs the first and the last two.
 """
 
 import json
@@ -16,9 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import checkpoints
 import crs_lib
+import pictures
+import report
 
+TARGET = crs_lib.HERE / "results_published"
 WIDTH = 150  # characters of a line of output.txt
 LEFT_OUT = re.compile(r"done in|.* is up to date|no unfinished run")
+HEADLINES = (1, 5, 10)  # sets from the first that a summary is over
 
 
 def shortened(log: str) -> str:
@@ -40,20 +47,63 @@ def shortened(log: str) -> str:
     return "\n".join(found) + "\n"
 
 
+def refuse_other_constants(folders: list[Path]) -> None:
+    """Raise InputError if runs of one script and network differ in more than their set."""
+    first_of = {}
+    for folder in folders:
+        record = report.read_record(folder)
+        constants = {
+            name: value
+            for name, value in record["constants"].items()
+            if name not in (*report.PASSING_CONSTANTS, "SET")
+        }
+        first = first_of.setdefault((record["script"], record["model"]), constants)
+        differing = {name for name in first | constants if first.get(name) != constants.get(name)}
+        if differing:
+            name = min(differing)
+            raise crs_lib.InputError(
+                f"{folder.parent} holds runs of other constants ({name} {first.get(name)}, in "
+                f"{folder.name} {constants.get(name)}): publish into an empty folder"
+            )
+
+
+def summarise(folder: Path, tag: str) -> None:
+    """Write the summaries over the sets whose runs are in a folder."""
+    flows = [report.read_record(path.parent) for path in folder.glob("*_overall_flow_*/run.json")]
+    names = {
+        flow["set"]: crs_lib.run_name(
+            flow["script"], flow["model"], flow["set"], flow["sample_rate"]
+        )
+        for flow in flows
+    }
+    for nb_sets in sorted({*HEADLINES, len(names)}):
+        sets = range(1, nb_sets + 1) if nb_sets < len(names) else sorted(names)
+        if nb_sets <= len(names) and set(sets) <= set(names):
+            path = folder / f"summary_{tag}_{nb_sets}.json"
+            summary = report.summarise(folder, [names[number] for number in sets], path)
+            pictures.plot_summary(folder, summary, path)
+
+
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit("python docs/publish.py SUMMARY.json LOG")
-    summary, log = map(Path, sys.argv[1:])
+    if len(sys.argv) not in (2, 3):
+        sys.exit("python docs/publish.py SUMMARY.json [LOG]")
+    summary = Path(sys.argv[1])
+    output = shortened(Path(sys.argv[2]).read_text(encoding="utf-8")) if sys.argv[2:] else ""
     runs = json.loads(summary.read_text(encoding="utf-8"))["runs"]
-    target = crs_lib.HERE / "results_published" / summary.stem.removeprefix("summary_")
+    tag = re.fullmatch(r"summary_(.*)_\d+", summary.stem)[1]
+    target = TARGET / tag
+    names = [run.split("_", 2)[2] for run in runs]  # without the time
+    kept = [path for path in target.glob("*/") if path.name.split("_", 2)[2] not in names]
+    refuse_other_constants([*kept, *(summary.parent / run for run in runs)])
     with crs_lib.replaced_folder(target) as part:
-        for pattern in (f"{summary.stem}.*", f"{summary.stem}_*.png"):
-            for path in summary.parent.glob(pattern):
-                shutil.copy(path, part)
-        for run in runs:
+        for folder in [*kept, *(summary.parent / run for run in runs)]:
             left_out = shutil.ignore_patterns(checkpoints.LAST)
-            shutil.copytree(summary.parent / run, part / run, ignore=left_out)
-        (part / "output.txt").write_text(shortened(log.read_text(encoding="utf-8")))
+            shutil.copytree(folder, part / folder.name, ignore=left_out)
+        if output:
+            (part / "output.txt").write_text(output, encoding="utf-8")
+        elif (target / "output.txt").exists():
+            shutil.copy(target / "output.txt", part)
+        summarise(part, tag)
     print(f"{len(runs)} runs copied to {target}")
 
 

@@ -6,7 +6,7 @@ import runpy
 import sys
 
 import pytest
-from conftest import HERE
+from conftest import HERE, load_script
 
 DOCS = HERE / "docs"
 sys.path.insert(0, str(HERE / "benchmarks"))
@@ -62,6 +62,59 @@ def test_published_output_is_what_scripts_print_shortened():
     ]
     with pytest.raises(crs_lib.InputError, match="from start to end"):
         shortened("$ python a.py\nkilled")
+
+
+def published_run(folder, script, set_number, **constants):
+    """A finished run of a made-up training or flow: its folder's name."""
+    model = {"overall_flow": "asc-isocc", "audio_source_counter": "asc"}.get(script, "isocc")
+    name = f"2026-01-0{set_number}_00-00-00_{script}_{model}_set{set_number}_4k"
+    (folder / name).mkdir(parents=True)
+    record = {
+        "script": script,
+        "model": model,
+        "set": set_number,
+        "sample_rate": 4000,
+        "synthetic": False,
+        "constants": {"SET": set_number, "THREADS": set_number, "EPOCHS": 3, **constants},
+    }
+    (folder / name / "run.json").write_text(json.dumps(record))
+    (folder / name / "last.pt").touch()
+    return name
+
+
+def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
+    publish = load_script("docs/publish.py")
+    results, published = tmp_path / "results", tmp_path / "published"
+    monkeypatch.setattr(publish, "TARGET", published)
+    seen = []
+    monkeypatch.setattr(publish.pictures, "plot_summary", lambda *_: None)
+    monkeypatch.setattr(
+        publish.report, "summarise", lambda folder, names, path: seen.append((names, path.name))
+    )
+
+    def publish_set(number, **constants):
+        runs = [
+            published_run(results, script, number, **constants)
+            for script in ("audio_source_counter", "overall_flow")
+        ]
+        path = results / f"summary_4k_{number}.json"
+        path.write_text(json.dumps({"runs": runs}))
+        monkeypatch.setattr(sys, "argv", ["publish.py", str(path)])
+        publish.main()
+
+    publish_set(1)
+    publish_set(3)
+    names = [f"overall_flow_asc-isocc_set{number}_4k" for number in (1, 3)]
+    assert seen == [
+        (names[:1], "summary_4k_1.json"),
+        (names[:1], "summary_4k_1.json"),
+        (names, "summary_4k_2.json"),
+    ]
+    target = published / "4k"
+    assert len(list(target.glob("*/run.json"))) == 4 and not list(target.glob("*/last.pt"))
+    with pytest.raises(crs_lib.InputError, match=r"other constants \(EPOCHS 3, in 2026.* 4\)"):
+        publish_set(4, EPOCHS=4)
+    assert len(list(target.glob("*/run.json"))) == 4
 
 
 @pytest.mark.parametrize("question", [*bench_lib.QUESTIONS, "growth"])
