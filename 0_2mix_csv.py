@@ -24,7 +24,7 @@ def main() -> None:
     classes, numbers = class_numbers(renamed)
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
     redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
-    sets = [read_division(texts, k, numbers, redo) for k in range(1, crs_lib.NB_SETS + 1)]
+    sets = [read_division(texts, k, numbers, redo) for k in crs_lib.SETS]
     table = mixture_table(classes, numbers, sets)
     path = crs_lib.mixes_csv(DATASET)
     made_with = {"DIVISION": stamps.division_fingerprint(texts)}

@@ -92,11 +92,7 @@ def make_synthetic() -> None:
         raise InputError(f"{root} holds real recordings: name another root, --dataset dataset_demo")
     root.mkdir(parents=True, exist_ok=True)
     (root / "SYNTHETIC").write_text(demo_esc50.MARK)
-    made_with = {"CLIPS_PER_CLASS": CLIPS_PER_CLASS, "NB_CLASSES": NB_CLASSES, "SEED": SEED}
-    with (
-        stamps.stamped(DATASET, folder.name, made_with, inputs=[]),
-        crs_lib.replaced_folder(folder) as part,
-    ):
+    with crs_lib.replaced_folder(folder) as part:
         nb_clips = demo_esc50.make_esc50(part, CLIPS_PER_CLASS, NB_CLASSES, SEED)
     print(f"{nb_clips} synthetic clips written to {folder}")
 

@@ -55,13 +55,13 @@ def main() -> None:
         nullcontext() if DIVISION_DIR else stamps.stamped(DATASET, texts.name, {}, [renamed.name])
     )
     with stamp, crs_lib.replaced_folder(texts) as part_folder:
-        for set_number in range(1, crs_lib.NB_SETS + 1):
+        for set_number in crs_lib.SETS:
             for part, members in divide(numbers, set_number).items():
                 path = crs_lib.division_txt(part_folder, set_number, part)
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(", ".join(map(str, members)) + "\n")
     sizes = " / ".join(str(len(members)) for members in divide(numbers, 1).values())
-    print(f"{crs_lib.NB_SETS} sets of {sizes} numbers a class (train / val / test) in {texts}")
+    print(f"{len(crs_lib.SETS)} sets of {sizes} numbers a class (train / val / test) in {texts}")
     print(f"done in {tmr.elapsed(timer)}")
 
 

@@ -6,11 +6,10 @@ with `uploader`; train and test (with TEST_UNSELECTED also on the training mixtu
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
 Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
         curves.png, confusion.png, attention.png, last.pt;
-        models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch;
-        models/audio_source_counter_asc_names_set1_4k.pt: the same before the names were forgotten.
+        models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
-Takes   about 12 minutes on 2 CPU cores.
+Takes   about 13 minutes on 2 CPU cores.
 """
 
 import numpy as np
@@ -54,7 +53,7 @@ BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs an
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
@@ -80,14 +79,6 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     count = nn.functional.cross_entropy(logits[:, :2], targets[:, 0].long())
     names = nn.functional.binary_cross_entropy_with_logits(logits[:, 2:], targets[:, 1:])
     return count + NAMES_WEIGHT * names
-
-
-def forget_names(network: nn.Module) -> None:
-    """Cut the logits of the class names off the last layer: the count's two are left."""
-    last = network.dense[-1]
-    last.weight = nn.Parameter(last.weight[:2].detach().clone())
-    last.bias = nn.Parameter(last.bias[:2].detach().clone())
-    last.out_features = 2
 
 
 def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
@@ -135,7 +126,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(networks.COUNTER, MODEL, CONSTANTS)
+    run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -149,10 +140,7 @@ def main() -> None:
         validation_rows=validation_rows,
         select_by=SELECT_BY,
     )
-    if NAMES_WEIGHT:
-        with_names = run._replace(model=MODEL + networks.WITH_NAMES)
-        checkpoints.save_weights(with_names, network, data.classes, {"validation": best})
-    forget_names(network)
+    forgotten = networks.forget_names(network)
     table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
@@ -179,6 +167,7 @@ def main() -> None:
         history=history,
         best=best,
         draw_pictures=draw_pictures,
+        forgotten=forgotten if NAMES_WEIGHT else {},
         **more,
     )
     print(f"done in {tmr.elapsed(timer)}")

@@ -11,7 +11,6 @@ Takes   a minute on 2 CPU cores.
 """
 
 from itertools import combinations
-from pathlib import Path
 
 import librosa
 import numpy as np
@@ -37,11 +36,11 @@ COUNTER_MODEL = "asc"  # the counter's network
 SEED = 0  # of the training mixtures that are drawn
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-CONSTANTS = crs_lib.constants_from_command_line(globals(), COUNTER_MODEL=tuple(networks.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
 GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
-SHIFT_SEMITONES = 0.25
+SHIFT_SEMITONES = 0.25  # as far as the copies that it learned from, by default
 NB_UNSELECTED = 720  # training mixtures
 
 
@@ -116,7 +115,7 @@ def as_table(answers: dict[str, dict]) -> str:
 def main() -> None:
     timer = tmr.start()
     device = networks.choose_device(DEVICE, THREADS)
-    place = (MODELS, networks.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
+    place = (MODELS, crs_lib.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
     network, content = networks.load_network(*place)
     counter = content["constants"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
@@ -125,9 +124,7 @@ def main() -> None:
     answers = shares_of_two(groups, network, counter["N_FFT"])
 
     constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
-    name = crs_lib.run_name("audit", COUNTER_MODEL, SET, SAMPLE_RATE)
-    folder = report.new_folder(Path(RESULTS), name, tmr.now())
-    run = report.Run(folder, "audit", COUNTER_MODEL, constants, report.data_stamps(constants))
+    run = report.new_run("audit", COUNTER_MODEL, constants)
     pictures.plot_audit(run, answers, LEVELS_DB)
     record = {
         **report.header(run, report.machine(str(device), torch.get_num_threads())),
@@ -136,9 +133,9 @@ def main() -> None:
         "test": answers,
     }
     table = as_table(answers)
-    with crs_lib.replaced_file(folder / "audit.md") as part:
+    with crs_lib.replaced_file(run.folder / "audit.md") as part:
         part.write_text(table, encoding="utf-8")
-    crs_lib.write_json(folder / report.RECORD, record)
+    crs_lib.write_json(run.folder / report.RECORD, record)
     print(table, end="")
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")

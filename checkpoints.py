@@ -9,7 +9,6 @@ from torch import nn
 
 import crs_lib
 import report
-import tmr
 from crs_lib import InputError
 
 LAST = "last.pt"  # a run's checkpoint, written after every epoch
@@ -22,6 +21,7 @@ WEIGHTS_KEYS = (
     "metrics",
     "versions",
     "synthetic",
+    "forgotten",
 )
 
 
@@ -38,21 +38,19 @@ class Learner(NamedTuple):
 def start_run(script: str, model: str, constants: dict) -> report.Run:
     """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
 
-    model: name in NETWORKS, `_both` behind it where trained on both.
+    model: name in networks.NETWORKS, crs_lib.BOTH behind it where trained on both.
     Raises InputError if its weights would replace some that are real by synthetic ones, or the
     reverse.
     """
-    name = crs_lib.run_name(script, model, constants["SET"], constants["SAMPLE_RATE"])
+    run = report.new_run(script, model, constants)
     results = Path(constants["RESULTS"])
-    folder = report.new_folder(results, name, tmr.now())
-    run = report.Run(folder, script, model, constants, report.data_stamps(constants))
-    weights = crs_lib.weights_path(constants["MODELS"], name)
+    weights = crs_lib.weights_path(constants["MODELS"], run.name)
     if weights.exists() and read_weights(weights)["synthetic"] != run.synthetic:
         kind = "real recordings" if run.synthetic else "the synthetic set"
         raise InputError(f"{weights} was trained on {kind}: name another folder with --models")
     if not constants["RESUME"]:
         return run
-    for last in sorted(results.glob(f"*_{name}/{LAST}"), key=report.last_change, reverse=True):
+    for last in sorted(results.glob(f"*_{run.name}/{LAST}"), key=report.last_change, reverse=True):
         if (last.parent / report.RECORD).exists():
             continue
         try:
@@ -114,10 +112,13 @@ def load_checkpoint(path: Path, learner: Learner) -> dict:
     return content["state"]
 
 
-def save_weights(run: report.Run, network: nn.Module, classes: list[str], figures: dict) -> Path:
+def save_weights(
+    run: report.Run, network: nn.Module, classes: list[str], figures: dict, forgotten: dict
+) -> Path:
     """Write the weights of a finished training, with all that the flow and predict.py need.
 
-    figures: of the test, and the best epoch's on validation. Returns the file.
+    figures: of the test, and the best epoch's on validation. forgotten: of a counter that learned
+    class names, that part of its last layer, else empty. Returns the file.
     """
     path = crs_lib.weights_path(run.constants["MODELS"], run.name)
     content = {
@@ -129,6 +130,7 @@ def save_weights(run: report.Run, network: nn.Module, classes: list[str], figure
         "metrics": figures,
         "versions": report.versions(),
         "synthetic": crs_lib.is_synthetic(run.constants["DATASET"]),
+        "forgotten": {name: value.cpu() for name, value in forgotten.items()},
     }
     with crs_lib.replaced_file(path) as part:
         torch.save(content, part)
@@ -142,4 +144,6 @@ def read_weights(path: Path) -> dict:
         return {key: content[key] for key in WEIGHTS_KEYS}
     except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise InputError(f"{path}: not weights that can be read ({reason})") from None
+        raise InputError(
+            f"{path}: not weights that can be read ({reason}): remove it and train again"
+        ) from None

@@ -15,38 +15,21 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from good_values import Between, as_text, reader
+from good_values import GOOD_VALUES, as_text, reader
 
 HERE = Path(__file__).resolve().parent
-NB_SETS = 10
 PARTS = ("train", "val", "test")
+SETS = GOOD_VALUES["SET"]  # of division
+# The scripts that leave runs: their folders and weights are called after them.
+COUNTER = "audio_source_counter"
+SINGLE = "sep_opt_isocc_single_volnorm_STFT"
+TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
+FLOW = "overall_flow"
+BOTH = "_both"  # behind the network's name where it was trained on both
 
 
 class InputError(Exception):
     """Something a user can mend: its text is one line that says what is wrong and what to do."""
-
-
-# The good values of the constants that several scripts share.
-GOOD_VALUES = {
-    "SAMPLE_RATE": range(2000, 48_001),
-    "N_FFT": range(152, 8193, 4),
-    "OVERSAMPLE": range(1, 1001),
-    "MAX_SHIFT": Between(0, 12),
-    "WRITE": ("all", "set", "test", "none"),
-    "SET": range(1, NB_SETS + 1),
-    "SETS": range(1, NB_SETS + 1),
-    "TRAIN_ON": ("mixtures", "both"),
-    "GAIN": Between(0, 40),
-    "NAMES_WEIGHT": Between(0, 1000),
-    "AVERAGE": Between(0, 1000),
-    "EPOCHS": range(1, 100_001),
-    "PATIENCE": range(1, 100_001),
-    "BATCH": range(2, 4097),
-    "LEARNING_RATE": Between(1e-8, 10),
-    "SEED": range(0, 2**31),
-    "N_JOBS": range(1, 257),
-    "THREADS": range(0, 257),
-}
 
 
 # ---------------------------------------------------------------------------------------- paths

@@ -76,8 +76,8 @@ def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> t
 def rolled(waveforms: torch.Tensor) -> torch.Tensor:
     """Each waveform, shape (clips, samples), as a loop that starts somewhere else.
 
-    Its end fades into its beginning: mixtures would have two audible seams and single clips one,
-    by which a counter could tell them.
+    Its end fades into its beginning: without that, mixtures would have two audible seams and
+    single clips one, by which a counter could tell them.
     """
     nb_clips, nb_samples = waveforms.shape
     nb_fade = int(FADE_SHARE * nb_samples)
@@ -94,8 +94,8 @@ def rolled(waveforms: torch.Tensor) -> torch.Tensor:
 def masked(spectrograms: torch.Tensor) -> torch.Tensor:
     """Spectrograms with a band of bins and a stretch of frames set to zero, each clip its own.
 
-    spectrograms: (clips, 1, bins, frames). A mask is up to MASK_SHARE of the axis wide, and as
-    likely narrower. After SpecAugment (Park et al. 2019).
+    spectrograms: (clips, 1, bins, frames). A mask is up to MASK_SHARE of the axis wide, every
+    width as likely. After SpecAugment (Park et al. 2019).
     """
     for axis in (2, 3):
         size = spectrograms.shape[axis]

@@ -12,12 +12,15 @@ class LogMel(nn.Module):
     """Log-mel spectrogram, four stages of two 3x3 convolutions, mean and maximum over the rest.
 
     A small VGG (Simonyan and Zisserman 2015) with batch norm, for any sample rate and clip length:
-    0.65 million parameters.
-    nb_outputs: logits. nb_bins: frequency bins of the spectrogram it gets. sample_rate: Hz.
+    0.66 million parameters.
+    nb_outputs: logits. nb_bins, nb_frames: size of the spectrogram. sample_rate: Hz.
+    Raises ValueError if the spectrogram is too short for three halvings.
     """
 
-    def __init__(self, nb_outputs: int, nb_bins: int, sample_rate: int):
+    def __init__(self, nb_outputs: int, nb_bins: int, nb_frames: int, sample_rate: int):
         super().__init__()
+        if nb_frames < 8:
+            raise ValueError(f"a spectrogram of {nb_frames} frames is too short: 8 or more")
         import librosa  # a second that only this network needs
 
         n_fft = 2 * (nb_bins - 1)

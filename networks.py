@@ -1,5 +1,7 @@
 """Networks: new ones by their name, trained ones from their file, their answers on a device."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -16,19 +18,14 @@ from crs_lib import InputError
 from more_models import LogMel
 
 EVALUATION_BATCH = 64
-# The scripts, as run folders and weights are named after them.
-COUNTER = "audio_source_counter"
-SINGLE = "sep_opt_isocc_single_volnorm_STFT"
-TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
-WITH_NAMES = "_names"  # behind the name of a counter's network that has not forgotten the names
+# A new network by its name, of nb_outputs, nb_bins, nb_frames, sample_rate. Its last layer is
+# `dense[-1]`, which `forget_names` shortens.
 NETWORKS = {
     "asc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: ASC(nb_bins, nb_outputs),
     "isocc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: CNN_ISOCC(
         nb_outputs, nb_bins, nb_frames
     ),
-    "logmel": lambda nb_outputs, nb_bins, nb_frames, sample_rate: LogMel(
-        nb_outputs, nb_bins, sample_rate
-    ),
+    "logmel": LogMel,
 }
 
 
@@ -69,6 +66,30 @@ def build(
     return network.to(device, memory_format=torch.channels_last)
 
 
+def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:
+    """Cut the logits of the class names off a counter's last layer: the count's two are left.
+
+    Returns what `remember_names` puts back.
+    """
+    last = counter.dense[-1]
+    forgotten = {name: value[2:].detach().clone() for name, value in last.named_parameters()}
+    for name, value in list(last.named_parameters()):
+        setattr(last, name, nn.Parameter(value[:2].detach().clone()))
+    last.out_features = 2
+    return forgotten
+
+
+def remember_names(counter: nn.Module, forgotten: dict[str, torch.Tensor]) -> nn.Module:
+    """A counter's network with the logits of the class names behind the count's two again."""
+    network = copy.deepcopy(counter)
+    last = network.dense[-1]
+    for name, value in forgotten.items():
+        kept = getattr(last, name).detach()
+        setattr(last, name, nn.Parameter(torch.cat([kept, value.to(kept)])))
+    last.out_features = len(last.bias)
+    return network
+
+
 @torch.no_grad()
 def logits_of(
     network: nn.Module, stems: torch.Tensor, rows: np.ndarray, n_fft: int
@@ -104,8 +125,8 @@ def load_network(
         "MODELS": models,
         "SET": set_number,
         "SAMPLE_RATE": sample_rate,
-        "TRAIN_ON": "both" if model.endswith("_both") else "mixtures",
-        "MODEL": model.removesuffix("_both").removesuffix(WITH_NAMES),
+        "TRAIN_ON": "both" if model.endswith(crs_lib.BOTH) else "mixtures",
+        "MODEL": model.removesuffix(crs_lib.BOTH),
     }
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)
@@ -118,9 +139,9 @@ def load_network(
     if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
         kind = "the synthetic set" if content["synthetic"] else "real recordings"
         raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
-    nb_outputs = 2 * (script == COUNTER)
-    if script != COUNTER or model.endswith(WITH_NAMES):
-        nb_outputs += len(content["classes"])
+    nb_outputs = 2 if script == crs_lib.COUNTER else len(content["classes"])
+    if constants["MODEL"] not in NETWORKS:
+        raise InputError(f"{path}: its network {constants['MODEL']} is none of this version")
     network = build(constants["MODEL"], nb_outputs, sample_rate, constants["N_FFT"], device)
     try:
         network.load_state_dict(content["weights"])

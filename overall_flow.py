@@ -7,16 +7,13 @@ threshold chosen on validation); with one network (the counter, before it forgot
 that it learned beside the count); and what a logistic regression on give-aways alone (peak, RMS,
 crest factor, digital silence, spectral flatness) reaches at counting.
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and five
-        weights from models/: counter, the same with names, single-label, two-label, two-label
-        trained on both.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
+        weights from models/: counter, single-label, two-label, two-label trained on both.
 Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, flow.png,
         confusion.png.
 How many  set 1: 40 single clips and 720 mixtures.
-Takes   half a minute on 2 CPU cores.
+Takes   20 seconds on 2 CPU cores.
 """
-
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,8 +47,6 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 CONSTANTS = crs_lib.constants_from_command_line(
     globals(),
-    COUNTER_MODEL=tuple(networks.NETWORKS),
-    CLASSIFIER_MODEL=tuple(networks.NETWORKS),
 )
 
 
@@ -75,7 +70,7 @@ def giveaway_counts(
 ) -> np.ndarray:
     """Counts (1 or 2) of the test clips, by a logistic regression on give-aways alone.
 
-    It learns from the singles and mixtures of the counter's own first epoch.
+    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED.
     """
     mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
     rows = np.concatenate([data.singles["train"], mixtures])
@@ -96,44 +91,47 @@ def giveaway_counts(
 def predictions(
     trained: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
 ) -> pd.DataFrame:
-    """The table of predictions: the counter's count, and the names in each of metrics.WAYS."""
-    scores = {}
-    for task, (network, content) in trained.items():
-        scores[task] = networks.logits_of(
-            network, stems, rows, content["constants"]["N_FFT"]
-        ).numpy()
+    """The table of predictions: the counter's count and its chance of two, the names in each of
+    metrics.WAYS, and each class's score by the classifier that the counter asked.
+    """
+    logits = {
+        task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
+        for task, (network, content) in trained.items()
+    }
+    single = torch.softmax(logits["single"], dim=1).numpy()
+    two_label, both = (torch.sigmoid(logits[task]).numpy() for task in ("two_label", "both"))
     table = set_data.recordings_of(data.stems, rows)
-    table["count"] = scores["counter"].argmax(axis=1) + 1
-    best_one = set_data.best_names(scores["single"], 1, data.classes)
-    best_two = set_data.best_names(scores["two_label"], 2, data.classes)
-    table["with_counter"] = np.where(table["count"] == 1, best_one, best_two)
+    table["count"] = 1 + logits["counter"].argmax(dim=1).numpy()
+    table["score_two"] = torch.softmax(logits["counter"], dim=1)[:, 1].numpy()
+    best_one = set_data.best_names(single, 1, data.classes)
+    best_two = set_data.best_names(two_label, 2, data.classes)
+    is_one = (table["count"] == 1).to_numpy()
+    table["with_counter"] = np.where(is_one, best_one, best_two)
     table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
-    both = torch.sigmoid(torch.from_numpy(scores["both"])).numpy()
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
-    if "names" in scores:  # the counter's own: its logits of the count come first
-        best = [set_data.best_names(scores["names"][:, 2:], k, data.classes) for k in (1, 2)]
-        table["one_network"] = np.where(table["count"] == 1, *best)
-    return table
+    if "names" in trained:  # the counter's own: its logits of the count come first
+        names = logits["names"][:, 2:].numpy()
+        table["one_network"] = set_data.best_names(names, table["count"], data.classes)
+    scores = np.where(is_one[:, None], single, two_label)
+    return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
 
 
 def main() -> None:
     timer = tmr.start()
     device = networks.choose_device(DEVICE, THREADS)
     tasks = {
-        "counter": (networks.COUNTER, COUNTER_MODEL),
-        "single": (networks.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (networks.TWO_LABEL, CLASSIFIER_MODEL),
-        "both": (networks.TWO_LABEL, CLASSIFIER_MODEL + "_both"),
+        "counter": (crs_lib.COUNTER, COUNTER_MODEL),
+        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL),
+        "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH),
     }
     trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
     trained_in = {task: content["run"] for task, (_, content) in trained.items()}
     counter = trained["counter"][1]["constants"]
-    if counter["NAMES_WEIGHT"]:
-        tasks["names"] = (networks.COUNTER, COUNTER_MODEL + networks.WITH_NAMES)
-        trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
-        if trained["names"][1]["run"] != trained_in["counter"]:
-            raise InputError(f"{MODELS}: the counters with and without names are of two runs")
+    network, content = trained["counter"]
+    if content["forgotten"]:
+        trained["names"] = networks.remember_names(network, content["forgotten"]), content
 
     oversample = counter["OVERSAMPLE"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
@@ -147,9 +145,7 @@ def main() -> None:
 
     model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
-    name = crs_lib.run_name("overall_flow", model, SET, SAMPLE_RATE)
-    folder = report.new_folder(Path(RESULTS), name, tmr.now())
-    run = report.Run(folder, "overall_flow", model, constants, report.data_stamps(constants))
+    run = report.new_run(crs_lib.FLOW, model, constants)
     record = report.make_record(
         run,
         metrics.flow_figures,

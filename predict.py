@@ -34,8 +34,6 @@ THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
     positional="RECORDINGS",
-    COUNTER_MODEL=tuple(networks.NETWORKS),
-    CLASSIFIER_MODEL=tuple(networks.NETWORKS),
 )
 
 # The endings of what soundfile reads, and their usual other spellings; RAW says nothing of itself.
@@ -105,9 +103,9 @@ def main() -> int:
     device = networks.choose_device(DEVICE, THREADS)
     files = find_files(RECORDINGS)
     tasks = {
-        "counter": (networks.COUNTER, COUNTER_MODEL),
-        "single": (networks.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (networks.TWO_LABEL, CLASSIFIER_MODEL),
+        "counter": (crs_lib.COUNTER, COUNTER_MODEL),
+        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL),
+        "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL),
     }
     trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device)
     synthetic = trained["counter"][1]["synthetic"]

@@ -16,6 +16,7 @@ import pandas as pd
 import crs_lib
 import metrics
 import stamps
+import tmr
 
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
@@ -32,6 +33,7 @@ class Run(NamedTuple):
     model: str  # the networks' names, `_both` behind one trained on both
     constants: dict
     data: dict  # stamps of the data it reads
+    commit: str  # of the code, when it was started
 
     @property
     def name(self) -> str:
@@ -48,13 +50,18 @@ class Run(NamedTuple):
 # --------------------------------------------------------------------------------------- records
 
 
-def new_folder(results: Path, name: str, now: str) -> Path:
-    """A run's folder name that is not there yet; the folder is made when something is written."""
-    folder, repeat = results / f"{now}_{name}", 1
+def new_run(script: str, model: str, constants: dict) -> Run:
+    """A run that starts now, of these constants on the data as it is.
+
+    Its folder has a name that is not there yet; it is made when something is written.
+    """
+    run = Run(Path(), script, model, constants, data_stamps(constants), commit())
+    results, now = Path(constants["RESULTS"]), tmr.now()
+    folder, repeat = results / f"{now}_{run.name}", 1
     while folder.exists():
         repeat += 1
-        folder = results / f"{now}-{repeat}_{name}"
-    return folder
+        folder = results / f"{now}-{repeat}_{run.name}"
+    return run._replace(folder=folder)
 
 
 def data_stamps(constants: dict) -> dict:
@@ -120,7 +127,7 @@ def header(run: Run, machine_used: dict) -> dict:
         "constants": run.constants,
         "data": run.data,
         "seed": run.constants["SEED"],
-        "commit": commit(),
+        "commit": run.commit,
         "versions": versions(),
         "machine": machine_used,
     }

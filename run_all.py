@@ -51,9 +51,6 @@ REDO = False  # make every preparation step again, and every training from its s
 CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
 
 DEMO = "dataset_demo"
-COUNTER = "audio_source_counter.py"
-SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
-TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
 
 
 def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
@@ -121,10 +118,11 @@ def prepare(handed: dict) -> None:
         del steps["0_2mix_norm_vol.py"]
     handed = {**handed, "SET": SETS[0]}
     esc50 = crs_lib.esc50_dir(dataset, ESC50_DIR)
+    esc10 = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
     for script, output in steps.items():
         constants = all_constants(script, handed)
         # What the steps' stamps hold beyond constants: the data they saw.
-        constants["ESC10"] = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
+        constants["ESC10"] = esc10
         constants["DIVISION"] = stamps.division_fingerprint(texts)
         # All mixtures hold those of any set: nobody's 72,000 files give way to 720.
         choices = [constants, {**constants, "WRITE": "all"}]
@@ -141,30 +139,35 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
         del handed["EPOCHS"]
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
     trainings = {
-        "counter": (COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
-        "single": (SINGLE, CLASSIFIER_MODEL, classifier),
-        "two_label": (TWO_LABEL, CLASSIFIER_MODEL, classifier),
-        "both": (TWO_LABEL, f"{CLASSIFIER_MODEL}_both", {**classifier, "TRAIN_ON": "both"}),
+        "counter": (crs_lib.COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
+        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
+        "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL, classifier),
+        "both": (
+            crs_lib.TWO_LABEL,
+            CLASSIFIER_MODEL + crs_lib.BOTH,
+            {**classifier, "TRAIN_ON": "both"},
+        ),
     }
     runs = {}
     for task, (script, model, constants) in trainings.items():
-        name = crs_lib.run_name(Path(script).stem, model, set_number, SAMPLE_RATE)
-        kept = None if REDO else finished_run(name, script, constants)
-        if kept:
+        name = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
+        kept = None if REDO else finished_run(name, f"{script}.py", constants)
+        if kept and has_weights(kept, crs_lib.weights_path(handed["MODELS"], name)):
             print(f"{kept} is finished")
         else:
-            run_script(script, environment, **constants)
+            run_script(f"{script}.py", environment, **constants)
         runs[task] = report.newest_finished(Path(handed["RESULTS"]), name).name
     name = flow_name(set_number)
-    kept = None if REDO else finished_run(name, "overall_flow.py", handed)
+    flow = f"{crs_lib.FLOW}.py"
+    kept = None if REDO else finished_run(name, flow, handed)
     if kept and report.read_record(kept)["trained_in"] == runs:
         print(f"{kept} is finished")
     else:
-        run_script("overall_flow.py", environment, **handed)
+        run_script(flow, environment, **handed)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
-    """The newest finished run of that name, if it has these constants and its weights."""
+    """The newest finished run of that name, if it has these constants and saw this data."""
     folder = report.newest_finished(Path(handed["RESULTS"]), name)
     if folder is None:
         return None
@@ -173,15 +176,20 @@ def finished_run(name: str, script: str, handed: dict) -> Path | None:
     # What the flow takes over from the counter's weights.
     constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
     same = report.is_same_work(record, constants, report.data_stamps(constants))
-    # The flow leaves no weights.
-    whole = script == "overall_flow.py" or crs_lib.weights_path(handed["MODELS"], name).exists()
-    return folder if same and whole else None
+    return folder if same else None
+
+
+def has_weights(run: Path, path: Path) -> bool:
+    """Whether the finished weights at `path` are those of this run."""
+    import checkpoints  # and with it torch, two seconds that only this case needs
+
+    return path.exists() and checkpoints.read_weights(path)["run"] == run.name
 
 
 def flow_name(set_number: int) -> str:
     """Run name of the flow on a set."""
     model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
-    return crs_lib.run_name("overall_flow", model, set_number, SAMPLE_RATE)
+    return crs_lib.run_name(crs_lib.FLOW, model, set_number, SAMPLE_RATE)
 
 
 def devices() -> queue.Queue:

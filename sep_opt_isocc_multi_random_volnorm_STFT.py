@@ -54,7 +54,7 @@ BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs an
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 BOTH = TRAIN_ON == "both"
 SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epoch
@@ -67,10 +67,13 @@ def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
 
 
 def predictions(
-    logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData, threshold: float
+    logits: torch.Tensor,
+    rows: np.ndarray,
+    data: set_data.SetData,
+    threshold: float | None = None,
 ) -> pd.DataFrame:
     """The table of predictions: the best two names, the score of each class; for `both` also the
-    names that it gives without a counter.
+    names that it gives without a counter, the second one over the threshold.
     """
     scores = torch.sigmoid(logits).numpy()
     table = set_data.recordings_of(data.stems, rows)
@@ -82,9 +85,9 @@ def predictions(
 
 def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> dict[str, float]:
     """Validation figures of an epoch; for `both` under the threshold that suits it best."""
-    threshold = best_threshold(logits, rows, data) if BOTH else 0.0
-    table = predictions(logits, rows, data, threshold)
-    return {**metrics.unweighted(metrics.two_label_figures, table), "threshold": threshold}
+    thresholds = {"threshold": best_threshold(logits, rows, data)} if BOTH else {}
+    table = predictions(logits, rows, data, **thresholds)
+    return {**metrics.unweighted(metrics.two_label_figures, table), **thresholds}
 
 
 def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> float:
@@ -120,7 +123,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(networks.TWO_LABEL, MODEL + "_both" * BOTH, CONSTANTS)
+    run = checkpoints.start_run(crs_lib.TWO_LABEL, MODEL + crs_lib.BOTH * BOTH, CONSTANTS)
     history, best = training.fit(
         run,
         network,
@@ -135,7 +138,7 @@ def main() -> None:
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
         logits = networks.logits_of(network, stems, test_rows, N_FFT)
-        return predictions(logits, test_rows, data, best["val_threshold"])
+        return predictions(logits, test_rows, data, best.get("val_threshold"))
 
     table = test(test_rows)
     more = {}

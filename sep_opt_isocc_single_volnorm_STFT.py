@@ -46,7 +46,7 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals(), MODEL=tuple(networks.NETWORKS))
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
@@ -76,7 +76,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(networks.SINGLE, MODEL, CONSTANTS)
+    run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS)
     history, best = training.fit(
         run,
         network,

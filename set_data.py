@@ -11,6 +11,7 @@ import pandas as pd
 
 import crs_lib
 import esc10_data
+import stamps
 from crs_lib import InputError
 
 NO_STEM = -1  # in place of a single clip's second stem
@@ -32,19 +33,24 @@ def choose_files(
 
     Raises InputError, naming the script to run, if an earlier step's output is missing.
     """
-    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate}
+    here = {"DATASET": dataset, "SAMPLE_RATE": sample_rate, "DIVISION_DIR": division_flag}
+    here["OVERSAMPLE"] = oversample
     originals = crs_lib.rate_dir(dataset, sample_rate)
-    crs_lib.need(originals, "0_downsampling.py", **here)
+    texts = crs_lib.division_dir(dataset, division_flag)
+    steps = {originals: "0_downsampling.py", crs_lib.mixes_csv(dataset): "0_2mix_csv.py"}
     if oversample > 1:
         copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
-        crs_lib.need(copies, "0_pitch_oversample_4k.py", OVERSAMPLE=oversample, **here)
-    table_constants = {"DATASET": dataset, "DIVISION_DIR": division_flag}
-    crs_lib.need(crs_lib.mixes_csv(dataset), "0_2mix_csv.py", **table_constants)
-    redo_table = crs_lib.command("0_2mix_csv.py", **table_constants)
-    texts = crs_lib.division_dir(dataset, division_flag)
+        steps[copies] = "0_pitch_oversample_4k.py"
+    for output, script in steps.items():
+        crs_lib.need(output, script, **here)
+    redo_table = crs_lib.command("0_2mix_csv.py", **here)
     redo = crs_lib.command("0_txt_div.py", DATASET=dataset, DIVISION_DIR=division_flag)
     classes, numbers = esc10_data.class_numbers(originals)
     division = esc10_data.read_division(texts, set_number, numbers, redo)
+    fingerprint = stamps.division_fingerprint(texts)
+    for output, script in steps.items():
+        again = crs_lib.command(script, **here)
+        stamps.refuse_stale(dataset, output, again, DIVISION=fingerprint)
     stems = choose_stems(dataset, sample_rate, oversample, classes, division)
     table = read_mixes(dataset, set_number, redo_table)
     singles, mixtures = {}, {}
@@ -92,7 +98,11 @@ def choose_stems(
     copies = crs_lib.oversample_dir(dataset, sample_rate, oversample)
     names_csv = crs_lib.rename_dir(dataset) / "names.csv"
     crs_lib.need(names_csv, "0_rename_files.py", DATASET=dataset)
-    names = pd.read_csv(names_csv, dtype={"src_file": str})
+    redo = crs_lib.command("0_rename_files.py", DATASET=dataset)
+    try:
+        names = pd.read_csv(names_csv, dtype=str, usecols=["file", "src_file"])
+    except ValueError as error:  # nothing in it, not UTF-8, or a column that is missing
+        raise InputError(f"{names_csv}: not a table ({error}): run  {redo}  first") from None
     recordings = dict(zip(names["file"], names["src_file"], strict=True))
     part_of = {number: part for part, members in division.items() for number in members}
     rows = []
@@ -107,7 +117,6 @@ def choose_stems(
     stems = pd.DataFrame(rows, columns=columns)
     if stems["recording"].isna().any():
         clip = stems["file"][stems["recording"].isna()].iloc[0]
-        redo = crs_lib.command("0_rename_files.py", DATASET=dataset)
         raise InputError(f"{names_csv} does not know {clip.name}: run  {redo}  first")
     return stems
 

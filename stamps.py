@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,8 +20,11 @@ def esc10_rows(folder: Path) -> list[dict[str, str]]:
     table = folder / "meta" / "esc50.csv"
     if not table.is_file():
         raise InputError(f"{folder} is not a whole ESC-50 folder: {table} is missing")
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not a table in UTF-8 ({error})") from None
     lacking = {"filename", "category", "esc10"} - set(rows[0] if rows else ())
     if lacking:
         raise InputError(f"{table} has no column {', '.join(sorted(lacking))}")
@@ -78,19 +81,35 @@ def is_up_to_date(dataset: str, output: Path, constants: dict) -> bool:
     )
 
 
-def fingerprint(paths: Iterable[Path], text: str = "") -> str:
-    """A hash of files' names and sizes, and of a text: tells other data from the same."""
-    listed = sorted((path.name, path.stat().st_size) for path in paths)
-    return hashlib.sha256(repr((listed, text)).encode()).hexdigest()[:16]
+def refuse_stale(dataset: str, output: Path, redo: str, **constants: object) -> None:
+    """Raise InputError, naming the command that makes it, if an output is older than its inputs.
+
+    constants: what else its stamp should hold. An output without a stamp, or whose input is no
+    longer there, is somebody's own: it is taken as it is.
+    """
+    stamp = read_stamp(dataset, output.name) or {"constants": {}, "input": {}}
+    now = {name: read_stamp(dataset, name) for name in stamp["input"]}
+    changed = [name for name, then in stamp["input"].items() if now[name] not in (then, None)]
+    changed += [
+        name for name, then in stamp["constants"].items() if constants.get(name, then) != then
+    ]
+    if changed:
+        raise InputError(f"{output} was made from another {changed[0]}: run  {redo}  again")
 
 
 def esc10_fingerprint(folder: Path, rows: list[dict[str, str]]) -> str:
-    """A hash of the ESC-10 clips of an ESC-50 folder: names, sizes, classes; not where they lie."""
-    clips = [folder / "audio" / row["filename"] for row in rows]
-    return fingerprint(clips, repr([(row["filename"], row["category"]) for row in rows]))
+    """A hash of the ESC-10 clips of an ESC-50 folder: names, classes, bytes; not where they lie."""
+    digest = hashlib.sha256()
+    for name, category in sorted((row["filename"], row["category"]) for row in rows):
+        digest.update(f"{name} {category}\n".encode())
+        digest.update((folder / "audio" / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def division_fingerprint(folder: Path) -> str:
     """A hash of all the division texts in a folder."""
-    texts = sorted(folder.glob("set*/set*_*.txt"))
-    return fingerprint(texts, "".join(text.read_text() for text in texts))
+    digest = hashlib.sha256()
+    for text in sorted(folder.glob("set*/set*_*.txt")):
+        digest.update(f"{text.name}\n".encode())
+        digest.update(text.read_bytes())
+    return digest.hexdigest()[:16]

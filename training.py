@@ -72,8 +72,7 @@ def fit(
     """
     constants = run.constants
     nb_clips, batch = len(draw(0)), constants["BATCH"]
-    # A last batch of one clip would have no batch statistics: it is left out of the epoch.
-    starts = [start for start in range(0, nb_clips, batch) if nb_clips - start > 1]
+    starts = range(0, nb_clips, batch)
     nb_steps = len(starts) * constants["EPOCHS"]
     optimiser = torch.optim.AdamW(network.parameters(), lr=constants["LEARNING_RATE"], fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
@@ -105,7 +104,8 @@ def fit(
             step_loss.backward()
             optimiser.step()
             scheduler.step()
-            average_in(averaged, network, scheduler.last_epoch, constants["AVERAGE"] * len(starts))
+            step = scheduler.last_epoch  # it is stepped with every batch
+            average_in(averaged, network, step, constants["AVERAGE"] * len(starts))
             total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
         logits = networks.logits_of(averaged, stems, validation_rows, constants["N_FFT"])
         row = {
@@ -130,7 +130,7 @@ def average_in(averaged: nn.Module, network: nn.Module, step: int, span_steps: f
     """Move the averaged weights towards the network's: the mean of its last steps, fading.
 
     step: 1 after the first. span_steps: steps after which a step has faded to 1/e, at first fewer
-    (step / 9), so that the first weights of all are soon forgotten; 0: none are kept.
+    (step / 9), so that the first weights of all are soon forgotten; 0: the last step's alone.
     """
     share = 1 / (1 + min(span_steps, step / 9))
     for average, value in zip(
@@ -159,12 +159,14 @@ def finish(
     history: list[dict],
     best: dict,
     draw_pictures: Callable[[], None],
+    forgotten: dict | None = None,
     **more: object,
 ) -> None:
     """Write the weights, pictures and tables of a training, run.json last; print the figures.
 
     So a run that was killed on the way is not taken for a finished one.
-    figures: of `metrics`, of the test predictions. more: what else run.json holds.
+    figures: of `metrics`, of the test predictions. forgotten: of a counter, what
+    `networks.forget_names` cut off. more: what else run.json holds.
     """
     device = next(network.parameters()).device
     record = report.make_record(
@@ -177,9 +179,8 @@ def finish(
         best_epoch=best["epoch"],
         **more,
     )
-    weights = checkpoints.save_weights(
-        run, network, classes, {"test": record["test"], "validation": best}
-    )
+    measured = {"test": record["test"], "validation": best}
+    weights = checkpoints.save_weights(run, network, classes, measured, forgotten or {})
     draw_pictures()
     report.write_run(run, record, predictions)
     for name, value in record["test"].items():

@@ -20,9 +20,9 @@ SAMPLE_RATE = 4000
 N_FFT = 256
 NB_WARM = 100
 TASKS = {
-    "counter": (networks.COUNTER, "asc", 2),
-    "single": (networks.SINGLE, "isocc", 10),
-    "two_label": (networks.TWO_LABEL, "isocc", 10),
+    "counter": (crs_lib.COUNTER, "asc", 2),
+    "single": (crs_lib.SINGLE, "isocc", 10),
+    "two_label": (crs_lib.TWO_LABEL, "isocc", 10),
 }
 CPU = networks.choose_device("cpu")
 

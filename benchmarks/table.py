@@ -40,10 +40,7 @@ def main() -> None:
     root = bench_lib.prepared_root()
     classes, numbers = esc10_data.class_numbers(crs_lib.rename_dir(root))
     texts = crs_lib.division_dir(root, "")
-    sets = [
-        esc10_data.read_division(texts, k, numbers, "0_txt_div.py")
-        for k in range(1, crs_lib.NB_SETS + 1)
-    ]
+    sets = [esc10_data.read_division(texts, k, numbers, "0_txt_div.py") for k in crs_lib.SETS]
     table = esc10_data.mixture_table(classes, numbers, sets)
     theirs = straightforward(classes, numbers, sets)
     assert table.astype(str).equals(theirs.astype(str))

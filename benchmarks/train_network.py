@@ -60,7 +60,7 @@ def step_seconds(
         cpu_speed.keep_memory()
     training.seed_everything(0)
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    network = networks.NETWORKS[model](nb_outputs, nb_bins=129, nb_frames=313)
+    network = networks.NETWORKS[model](nb_outputs, 129, 313, SAMPLE_RATE)
     network = (cpu_speed.quicken(network) if quick_dropout else network).train()
     network = network.to(memory_format=memory)
     forward = torch.compile(network) if compiled else network

@@ -4,9 +4,9 @@
     python docs/publish.py results/summary_4k_1.json run.log
 
 Sets may come one after the other: a run replaces that of its own set, and the summaries over set 1,
-sets 1 to 5, 1 to 10 and over all that are there are made anew. All sets must have been trained with
-the same constants. What the scripts printed (a log need not be given) becomes output.txt,
-shortened: of the epochs the first and the last two.
+sets 1 to 5 and 1 to 10 are made anew, as far as these are there. All sets must have been trained
+with the same constants on the same data. What the scripts printed (a log need not be given) becomes
+output.txt, shortened: of the epochs the first and the last two.
 """
 
 import json
@@ -47,14 +47,17 @@ def shortened(log: str) -> str:
     return "\n".join(found) + "\n"
 
 
-def refuse_other_constants(folders: list[Path]) -> None:
-    """Raise InputError if runs of one script and network differ in more than their set."""
-    first_of = {}
+def refuse_other_work(folders: list[Path], target: Path) -> None:
+    """Raise InputError if runs of one script and network differ in constants other than their set,
+    or in the data they read; say so if they differ in their code.
+    """
+    first_of, commits = {}, set()
     for folder in folders:
         record = report.read_record(folder)
+        commits.add(record["commit"])
         constants = {
             name: value
-            for name, value in record["constants"].items()
+            for name, value in {**record["constants"], "data": record["data"]}.items()
             if name not in (*report.PASSING_CONSTANTS, "SET")
         }
         first = first_of.setdefault((record["script"], record["model"]), constants)
@@ -62,9 +65,10 @@ def refuse_other_constants(folders: list[Path]) -> None:
         if differing:
             name = min(differing)
             raise crs_lib.InputError(
-                f"{folder.parent} holds runs of other constants ({name} {first.get(name)}, in "
-                f"{folder.name} {constants.get(name)}): publish into an empty folder"
+                f"{folder.name} does not belong to {target}: its {name} is {constants.get(name)}, "
+                f"not {first.get(name)}; remove the folder to begin anew"
             )
+    print(f"commits of the code: {', '.join(sorted(commits))}")
 
 
 def summarise(folder: Path, tag: str) -> None:
@@ -76,9 +80,9 @@ def summarise(folder: Path, tag: str) -> None:
         )
         for flow in flows
     }
-    for nb_sets in sorted({*HEADLINES, len(names)}):
-        sets = range(1, nb_sets + 1) if nb_sets < len(names) else sorted(names)
-        if nb_sets <= len(names) and set(sets) <= set(names):
+    for nb_sets in HEADLINES:
+        sets = range(1, nb_sets + 1)
+        if set(sets) <= set(names):
             path = folder / f"summary_{tag}_{nb_sets}.json"
             summary = report.summarise(folder, [names[number] for number in sets], path)
             pictures.plot_summary(folder, summary, path)
@@ -90,11 +94,13 @@ def main() -> None:
     summary = Path(sys.argv[1])
     output = shortened(Path(sys.argv[2]).read_text(encoding="utf-8")) if sys.argv[2:] else ""
     runs = json.loads(summary.read_text(encoding="utf-8"))["runs"]
-    tag = re.fullmatch(r"summary_(.*)_\d+", summary.stem)[1]
-    target = TARGET / tag
+    named = re.fullmatch(r"summary_(.*)_\d+", summary.stem)
+    if not named:
+        raise crs_lib.InputError(f"{summary} is not called as a summary: summary_4k_1.json, say")
+    tag, target = named[1], TARGET / named[1]
     names = [run.split("_", 2)[2] for run in runs]  # without the time
     kept = [path for path in target.glob("*/") if path.name.split("_", 2)[2] not in names]
-    refuse_other_constants([*kept, *(summary.parent / run for run in runs)])
+    refuse_other_work([*kept, *(summary.parent / run for run in runs)], target)
     with crs_lib.replaced_folder(target) as part:
         for folder in [*kept, *(summary.parent / run for run in runs)]:
             left_out = shutil.ignore_patterns(checkpoints.LAST)

@@ -112,6 +112,7 @@ def test_a_step_that_fails_leaves_no_stamp(tmp_path):
 SCRIPT = '''"""What it does, 50 % of it."""
 
 import crs_lib
+import good_values
 
 lower_case = 3
 '''
@@ -176,7 +177,7 @@ def test_help_shows_comments_and_defaults(script):
     ],
 )
 def test_wrong_flags_are_refused_with_the_good_ones(script, flags, message):
-    path = script("RATE=range(1000, 9001, 1000), SHARE=crs_lib.Between(0, 1)")
+    path = script("RATE=range(1000, 9001, 1000), SHARE=good_values.Between(0, 1)")
     assert message in run(path, *flags, status=2)
 
 

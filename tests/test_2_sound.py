@@ -37,13 +37,14 @@ def test_four_khz_gives_129_by_313():
     assert UNet_utils.audio_STFT_lib(np.zeros(SAMPLES), 256).shape == (1, 129, 313)
 
 
-def test_stft_against_a_direct_sum():
-    n_fft, hop = 256, 64
+@pytest.mark.parametrize("n_fft", [256, 512, 1024])
+def test_stft_against_a_direct_sum(n_fft):
+    hop = n_fft // 4
     wave = np.random.default_rng(1).standard_normal(2000).astype(np.float32)
     padded = np.pad(wave.astype(np.float64), n_fft // 2)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     got = UNet_utils.audio_STFT_lib(wave, n_fft)[0]
-    for frame, bin_ in [(0, 0), (3, 17), (15, 128), (31, 64)]:
+    for frame, bin_ in [(0, 0), (3, 17), (5, 128), (2000 // hop, 64)]:
         piece = padded[frame * hop : frame * hop + n_fft] * window
         direct = abs(np.sum(piece * np.exp(-2j * np.pi * bin_ * np.arange(n_fft) / n_fft)))
         assert got[bin_, frame] == pytest.approx(direct, rel=1e-4, abs=1e-4)

@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
+import good_values
 import hearing
 import metrics
 import networks
@@ -56,7 +57,7 @@ def test_isocc_has_its_size():
 
 
 def test_logmel_hears_a_sine_in_its_band_and_silence_as_numbers():
-    network = LogMel(10, nb_bins=1025, sample_rate=16000).eval()
+    network = LogMel(10, nb_bins=1025, nb_frames=157, sample_rate=16000).eval()
     assert nb_parameters(network) < 1_000_000
     seconds = torch.arange(80_000) / 16000
     sine = hearing.features(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
@@ -82,6 +83,8 @@ def test_a_spectrogram_that_is_too_small_is_named():
     with pytest.raises(ValueError, match="75 x 313 is too small: 76 x 76 or more"):
         CNN_ISOCC(10, 75, 313)
     CNN_ISOCC(10, 76, 76)
+    with pytest.raises(ValueError, match="of 7 frames is too short: 8 or more"):
+        LogMel(10, 129, 7, 4000)
 
 
 @pytest.mark.parametrize("model", networks.NETWORKS)
@@ -278,3 +281,7 @@ def test_averaged_weights_against_a_slow_sum():
     assert abs(expected - np.mean(values[-9:])) < 0.05
     training.average_in(averaged, network, 1000, 0)
     assert averaged.weight.item() == network.weight.item()
+
+
+def test_every_network_can_be_named():
+    assert tuple(networks.NETWORKS) == good_values.NETWORKS

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import HERE, fail, start
+from conftest import COUNTER, HERE, SINGLE, TWO_LABEL, fail, start
 
 import crs_lib
 
@@ -12,11 +12,7 @@ SCRIPTS = sorted(
     path.name for path in HERE.glob("*.py") if "constants_from_command_line(" in path.read_text()
 )
 SCRIPTS.remove("crs_lib.py")
-TRAININGS = (
-    "audio_source_counter.py",
-    "sep_opt_isocc_single_volnorm_STFT.py",
-    "sep_opt_isocc_multi_random_volnorm_STFT.py",
-)
+TRAININGS = (COUNTER, SINGLE, TWO_LABEL)
 
 
 def test_every_script_of_the_pipeline_has_constants():
@@ -55,7 +51,6 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
             if name in (
                 "EPOCHS",
                 "LEARNING_RATE",
-                "MASK",
                 "BATCH",
                 "SEED",
                 "WRITE",
@@ -167,6 +162,39 @@ def test_a_folder_that_holds_other_things_is_not_taken_for_division_texts(demo, 
     assert (mine / "thesis.txt").read_text() == "years of work"
 
 
+def without_stamps(demo, root):
+    """A root that links to another's data, but for the steps' stamps."""
+    root.mkdir()
+    for path in demo.iterdir():
+        if path.suffix != ".json":
+            (root / path.name).symlink_to(path)
+    return root
+
+
+def test_data_older_than_its_input_is_refused(demo, tmp_path, here):
+    for name in ("esc10_rename", "esc10_rename_4k_p2", "esc10_811div_txts"):
+        (tmp_path / name).symlink_to(demo / name)
+    for path in [*demo.glob("*.json"), *demo.glob("*.csv"), demo / "SYNTHETIC"]:
+        shutil.copy(path, tmp_path)
+    here("0_downsampling.py", "--dataset", tmp_path, "--method", "scipy", status=0)
+    message = here(SINGLE, "--dataset", tmp_path, "--oversample", "2")
+    redo = f"run  python 0_pitch_oversample_4k.py --dataset {tmp_path} --oversample 2  again"
+    assert message == (
+        f"{tmp_path}/esc10_rename_4k_p2 was made from another esc10_rename_4k: {redo}"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"clip,recording\n", "filé".encode("latin-1")])
+def test_a_damaged_table_of_names_is_named(demo, tmp_path, here, content):
+    root = without_stamps(demo, tmp_path / "data")
+    (root / "esc10_rename").unlink()
+    (root / "esc10_rename").mkdir()
+    (root / "esc10_rename" / "names.csv").write_bytes(content)
+    message = here(SINGLE, "--dataset", root, "--oversample", "2")
+    assert message.startswith(f"{root}/esc10_rename/names.csv: not a table (")
+    assert message.endswith(f"run  python 0_rename_files.py --dataset {root}  first")
+
+
 def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path, here):
     texts = tmp_path / "texts"
     shutil.copytree(demo / "esc10_811div_txts", texts)
@@ -175,8 +203,12 @@ def test_texts_that_do_not_fit_the_clips_are_named(demo, tmp_path, here):
     assert message == f"{texts}/set1: no clip has the number 40"
     (texts / "set1" / "set1_train.txt").write_text("2, 3, 4\n")
     message = here("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
-    redo = f"run  python 0_2mix_csv.py --dataset {demo} --division-dir {texts}  first"
-    assert f"{demo}/esc10_mixes.csv does not fit the clips and the division: {redo}" in message
+    redo = f"run  python 0_2mix_csv.py --dataset {demo} --division-dir {texts}"
+    assert message == f"{demo}/esc10_mixes.csv was made from another DIVISION: {redo}  again"
+    root = without_stamps(demo, tmp_path / "data")
+    message = here("audio_source_counter.py", "--dataset", root, "--division-dir", texts)
+    redo = f"run  python 0_2mix_csv.py --dataset {root} --division-dir {texts}  first"
+    assert f"{root}/esc10_mixes.csv does not fit the clips and the division: {redo}" in message
     shutil.rmtree(texts / "set1")
     message = here("audio_source_counter.py", "--dataset", demo, "--division-dir", texts)
     redo = f"run  python 0_txt_div.py --dataset {demo} --division-dir {texts}  first"

@@ -75,6 +75,8 @@ def published_run(folder, script, set_number, **constants):
         "set": set_number,
         "sample_rate": 4000,
         "synthetic": False,
+        "commit": "c0ffee",
+        "data": {},
         "constants": {"SET": set_number, "THREADS": set_number, "EPOCHS": 3, **constants},
     }
     (folder / name / "run.json").write_text(json.dumps(record))
@@ -102,19 +104,20 @@ def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["publish.py", str(path)])
         publish.main()
 
-    publish_set(1)
-    publish_set(3)
-    names = [f"overall_flow_asc-isocc_set{number}_4k" for number in (1, 3)]
-    assert seen == [
-        (names[:1], "summary_4k_1.json"),
-        (names[:1], "summary_4k_1.json"),
-        (names, "summary_4k_2.json"),
-    ]
+    for number in (1, 3, 2, 4, 5):
+        publish_set(number)
+    names = [f"overall_flow_asc-isocc_set{number}_4k" for number in range(1, 6)]
+    assert seen == [(names[:1], "summary_4k_1.json")] * 5 + [(names, "summary_4k_5.json")]
     target = published / "4k"
-    assert len(list(target.glob("*/run.json"))) == 4 and not list(target.glob("*/last.pt"))
-    with pytest.raises(crs_lib.InputError, match=r"other constants \(EPOCHS 3, in 2026.* 4\)"):
-        publish_set(4, EPOCHS=4)
-    assert len(list(target.glob("*/run.json"))) == 4
+    assert len(list(target.glob("*/run.json"))) == 10 and not list(target.glob("*/last.pt"))
+    message = f"does not belong to {target}: its EPOCHS is 4, not 3; remove the folder"
+    with pytest.raises(crs_lib.InputError, match=message):
+        publish_set(6, EPOCHS=4)
+    assert len(list(target.glob("*/run.json"))) == 10
+    (results / "other_4k_1.json").write_text((results / "summary_4k_1.json").read_text())
+    monkeypatch.setattr(sys, "argv", ["publish.py", str(results / "other_4k_1.json")])
+    with pytest.raises(crs_lib.InputError, match="is not called as a summary"):
+        publish.main()
 
 
 @pytest.mark.parametrize("question", [*bench_lib.QUESTIONS, "growth"])
@@ -140,6 +143,13 @@ def test_a_row_shows_both_ratios():
     assert bench_lib.as_cells(row) == ["files", "2", "30", "1.5", "15", "1.33", "123"]
     assert bench_lib.as_cells(bench_lib.row("mixing", "files", 2.0))[2:] == [""] * 5
     assert bench_lib.ratio(None, 2.0) is None
+
+
+def test_the_networks_steps_are_timed(monkeypatch):
+    script = load_script("benchmarks/train_network.py")
+    monkeypatch.setattr(script, "SECONDS", 0.01)
+    for model in script.SIZES:
+        assert script.step_seconds(model, batch=0.25, keep_memory=False) > 0
 
 
 def test_processes_are_measured():

@@ -24,6 +24,7 @@ from conftest import (
     succeed,
 )
 
+import hearing
 import networks
 import set_data
 
@@ -49,6 +50,15 @@ def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path):
     record = json.loads((folder / "run.json").read_text())
     # 32 singles an epoch, as many of the 384 mixtures drawn anew each epoch.
     assert 384 - 3 * 32 <= record["unselected"]["mixtures"] < 384 - 32
+    # Recomputed, from the weights that were left.
+    place = (tmp_path / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
+    network, content = networks.load_network(*place)
+    data = set_data.choose_files(str(demo), "", 1, 4000, 1)
+    never = set_data.never_drawn(data, content["constants"], 3)
+    assert len(never) == record["unselected"]["mixtures"]
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    twos = networks.logits_of(network, stems, never, 256).argmax(dim=1)
+    assert record["unselected"]["accuracy"] == pytest.approx(twos.float().mean().item(), abs=0.01)
     # It is finished now: nothing to go on with.
     out = succeed(COUNTER, *flags, "--results", broken, "--resume", "--epochs", 1)
     assert "starting a new one" in out and len(list(broken.iterdir())) == 2
@@ -127,6 +137,38 @@ def test_the_learning_rate_goes_up_and_comes_down(learned):
     assert checkpoint["optimiser"]["param_groups"][0]["lr"] < 1e-5
 
 
+def test_the_averaged_weights_are_validated_and_kept(learned, demo):
+    record, checkpoint = learned
+    last, averaged = checkpoint["network"], checkpoint["averaged"]
+    assert not torch.equal(last["dense.1.weight"], averaged["dense.1.weight"])
+    best = checkpoint["state"]["best"]
+    if record["best_epoch"] == 7:
+        assert all(torch.equal(value, averaged[name]) for name, value in best["weights"].items())
+    # What validation measured of the last epoch are the averaged weights.
+    constants = record["constants"]
+    data = set_data.choose_files(str(demo), "", 1, 4000, constants["OVERSAMPLE"])
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
+    losses = {}
+    for name in ("network", "averaged"):
+        network = networks.build("isocc", len(CLASSES), 4000, 256, torch.device("cpu"))
+        network.load_state_dict(checkpoint[name])
+        rows = data.singles["val"]
+        logits = networks.logits_of(network, stems, rows, constants["N_FFT"])
+        losses[name] = torch.nn.functional.cross_entropy(logits, labels[rows[:, 0]]).item()
+    found = record["history"][-1]["val_loss"]
+    assert losses["averaged"] == pytest.approx(found, rel=1e-3, abs=1e-5)
+    assert losses["network"] != pytest.approx(found, rel=1e-3, abs=1e-5)
+
+
+def test_without_averaging_the_last_weights_are_kept(demo, tmp_path, here):
+    places = ("--dataset", demo, "--results", tmp_path, "--models", tmp_path / "models")
+    here(SINGLE, *places, *TINY, "--epochs", 1, "--average", 0, status=0)
+    checkpoint = torch.load(next(tmp_path.glob("*/last.pt")), weights_only=True)
+    for name, value in checkpoint["network"].items():
+        assert torch.equal(value, checkpoint["averaged"][name])
+
+
 def test_the_epoch_is_the_best_by_validation(learned):
     record, checkpoint = learned
     best = max(record["history"], key=lambda row: (row["val_accuracy"], -row["val_loss"]))
@@ -153,7 +195,7 @@ def test_bfloat16_is_close_to_float32_and_not_the_same(demo, tmp_path, here):
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
-def test_the_audit_finds_a_planted_give_away(demo, monkeypatch):
+def test_the_give_away_baseline_finds_a_planted_one():
     flow = load_script("overall_flow.py")
     rows = np.array([[i, -1] for i in range(40)] + [[i, i + 40] for i in range(40)])
     data = set_data.SetData(None, [], {"train": rows[:40]}, {"train": rows[40:]})
@@ -175,7 +217,7 @@ def test_giveaways_are_what_they_are_called():
     assert load_script("overall_flow.py").giveaways(noise, 256)[0][4] > 0.9
 
 
-def test_the_counter_learns_names_beside_the_count_and_forgets_them():
+def test_the_counter_learns_names_beside_the_count():
     script = load_script(COUNTER)
     labels = torch.tensor([0, 0, 1, 2])
     rows = np.array([[0, -1], [1, 2], [3, 2]])
@@ -187,9 +229,3 @@ def test_the_counter_learns_names_beside_the_count_and_forgets_them():
     right = torch.where(targets[:, 1:] == 1, names, 1 - names)
     expected = count - script.NAMES_WEIGHT * right.log().mean()
     assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
-    network = networks.build("asc", 5, 4000, 256, torch.device("cpu")).eval()
-    spectrograms = torch.rand(2, 1, 129, 313)
-    before = network(spectrograms)
-    script.forget_names(network)
-    assert torch.allclose(network(spectrograms), before[:, :2], atol=1e-6)
-    assert network.dense[-1].weight.shape == (2, 32)

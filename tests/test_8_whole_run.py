@@ -130,19 +130,12 @@ def test_the_flow_is_the_counter_and_then_a_classifier(home):
 
 
 def test_one_network_counts_and_names(home):
-    """The counter's weights are those of the network that has not forgotten the names, but for
-    these; the flow names with them."""
-    read = {
-        name: torch.load(home / f"models/audio_source_counter_asc{name}_set1_4k.pt")["weights"]
-        for name in ("", "_names")
-    }
-    assert read[""].keys() == read["_names"].keys()
-    for key, value in read[""].items():
-        assert torch.equal(value, read["_names"][key][: len(value)] if value.ndim else value)
-    last = "dense.4.weight"
-    assert read["_names"][last].shape == (2 + len(CLASSES), 32) and read[""][last].shape == (2, 32)
-    place = (home / "models", COUNTER[:-3], "asc_names", 1, 4000, torch.device("cpu"))
-    network, content = networks.load_network(*place)
+    """The counter before it forgot the names: the flow names with them."""
+    place = (home / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
+    counter, content = networks.load_network(*place)
+    network = networks.remember_names(counter, content["forgotten"])
+    assert network.dense[-1].weight.shape == (2 + len(CLASSES), 32)
+    assert counter.dense[-1].weight.shape == (2, 32)
     constants = content["constants"]
     data = set_data.choose_files(str(home / "data"), "", 1, 4000, constants["OVERSAMPLE"])
     stems = hearing.load(data.stems, 4000, torch.device("cpu"))
@@ -213,7 +206,6 @@ def test_a_second_whole_run_keeps_what_is_finished(home):
 def test_weights_hold_what_prediction_needs_and_no_code(home):
     paths = sorted((home / "models").iterdir())
     assert [path.name for path in paths] == [
-        "audio_source_counter_asc_names_set1_4k.pt",
         "audio_source_counter_asc_set1_4k.pt",
         "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k.pt",
         "sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k.pt",
@@ -241,6 +233,7 @@ def edit(path, target, change):
         (lambda c: c.update(classes=["a"]), "the weights do not fit the network"),
         (lambda c: c.update(synthetic=False), "trained on real recordings, which"),
         (lambda c: c.pop("metrics"), "not weights that can be read"),
+        (lambda c: c["constants"].update(MODEL="rnn"), "its network rnn is none of this version"),
     ],
 )
 def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message, here):
@@ -253,14 +246,26 @@ def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, messag
     assert not (tmp_path / "results").exists()
 
 
-def test_the_flow_refuses_a_counter_with_names_of_another_run(home, tmp_path, here):
-    models = tmp_path / "models"
-    shutil.copytree(home / "models", models)
-    names = models / "audio_source_counter_asc_names_set1_4k.pt"
-    edit(names, names, lambda content: content.update(run="another"))
-    places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
-    message = here("overall_flow.py", *places)
-    assert message == f"{models}: the counters with and without names are of two runs"
+def test_forgotten_names_are_remembered():
+    network = networks.build("asc", 2 + 3, 4000, 256, torch.device("cpu")).eval()
+    spectrograms = torch.rand(2, 1, 129, 313)
+    before = network(spectrograms)
+    forgotten = networks.forget_names(network)
+    assert torch.allclose(network(spectrograms), before[:, :2])
+    assert torch.allclose(networks.remember_names(network, forgotten)(spectrograms), before)
+    assert network(spectrograms).shape == (2, 2)
+
+
+def test_a_run_whose_weights_are_anothers_is_not_kept(home, tmp_path, monkeypatch):
+    run_all = load_script("run_all.py")
+    name = "audio_source_counter_asc_set1_4k"
+    (folder,) = (home / "results").glob(f"*_{name}")
+    weights = tmp_path / f"{name}.pt"
+    assert not run_all.has_weights(folder, weights)
+    shutil.copy(home / "models" / f"{name}.pt", weights)
+    assert run_all.has_weights(folder, weights)
+    edit(weights, weights, lambda content: content.update(run="another"))
+    assert not run_all.has_weights(folder, weights)
 
 
 def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
