@@ -160,7 +160,7 @@ def plot_attention(
 def plot_flow(run: Run, record: dict) -> None:
     """flow.png: the exact set of names, in each of the ways, with 95 % intervals."""
     ways = [way for way in metrics.WAYS if way in record["test"]]
-    figure, axis = plt.subplots(figsize=(8, 3.8))
+    figure, axis = plt.subplots(figsize=(10, 3.8))
     groups = ("exact_set_single", "exact_set_mixture", "exact_set_balanced")
     for number, way in enumerate(ways):
         values = np.array([record["test"][way][group] for group in groups])
@@ -172,7 +172,7 @@ def plot_flow(run: Run, record: dict) -> None:
         axis.bar(places, 100 * values, 0.18, **bars)
     axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
     axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
-    axis.legend()
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside: bars may reach anywhere
     save_picture(figure, run.folder / "flow.png", run.synthetic)
 
 
