@@ -9,6 +9,7 @@ Takes   a second if it is there; else a download of 646 MB; a minute for the syn
 
 import shutil
 import sys
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def download(folder: Path, reason: str) -> None:
         except (requests.RequestException, ValueError) as error:
             raise InputError(
                 f"{reason}, and {url} could not be downloaded "
-                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): try again, or "
+                f"({type(error).__name__}: {textwrap.shorten(str(error), 200)}): try again, or "
                 "name a folder with --esc50-dir, or run  python 0_get_esc50.py --synthetic"
             ) from None
         unpack(Path(archive), part)

@@ -14,6 +14,7 @@ run: $(VENV)/installed
 
 quick: $(VENV)/installed
 	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick
+	@echo "make quick shows that everything runs: after one epoch no network knows anything"
 
 test: $(VENV)/installed
 	$(RUN) -m pytest -q

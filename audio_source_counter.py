@@ -100,7 +100,8 @@ def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetD
     counts = logits.argmax(dim=1) + 1
     clips = set_data.recordings_of(data.stems, few)["clip"]
     titles = [
-        f"{clip}: counted {count}" for clip, count in zip(clips, counts.tolist(), strict=True)
+        f"{clip}: {1 + two}, counted {count}"
+        for clip, two, count in zip(clips, set_data.is_mixture(few), counts.tolist(), strict=True)
     ]
     pictures.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
 

@@ -7,7 +7,7 @@ Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division text
         counter's weights from models/.
 Writes  results/<time>_audit_asc_set1_4k/: run.json, audit.md, audit.png.
 How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures at five levels.
-Takes   a minute on 2 CPU cores.
+Takes   half a minute on 2 CPU cores.
 """
 
 from itertools import combinations

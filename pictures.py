@@ -35,10 +35,11 @@ def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) 
     left.plot(epochs, table["val_loss"], "o-", label="validation")
     left.set(xlabel="epoch", ylabel="loss", title="loss")
     left.legend()
-    right.plot(epochs, table[f"val_{select_by}"], "o-", color="C1")
+    right.plot(epochs, 100 * table[f"val_{select_by}"], "o-", color="C1", label="validation")
     right.axvline(best_epoch + 1, color="grey", linestyle=":", label="epoch taken")
-    title = f"validation: {select_by.replace('_', ' ')}"
-    right.set(xlabel="epoch", ylim=(0, 1.02), title=title)
+    right.set(xlabel="epoch", ylim=(0, 102), title=f"{select_by.replace('_', ' ')} (%)")
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
     right.legend()
     save_picture(figure, run.folder / "curves.png", run.synthetic)
 
@@ -110,9 +111,21 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
     title = "single clips: the single-label classifier"
     draw_confusion(found[0], synthetic, singles["truth"], singles["names"], labels, title)
     counted = flows["count"] == 1 + flows["truth"].str.count(r"\+")
-    draw_pairs(found[1], synthetic, flows["truth"], counted, "counter: right count (%)")
+    draw_pairs(
+        found[1],
+        synthetic,
+        flows["truth"],
+        counted,
+        "counter: right count (%); diagonal: one class",
+    )
     named = flows["with_counter"] == flows["truth"]
-    draw_pairs(found[2], synthetic, flows["truth"], named, "flow: exact set of names (%)")
+    draw_pairs(
+        found[2],
+        synthetic,
+        flows["truth"],
+        named,
+        "flow: exact set of names (%); diagonal: one class",
+    )
     return found
 
 
@@ -189,6 +202,7 @@ def plot_audit(run: Run, answers: dict[str, dict], levels_db: tuple[int, ...]) -
     left.set(xlim=(0, 100), xlabel="counted as two (%)")
     right.plot(levels_db, list(shares.values())[-len(levels_db) :], "o-")
     right.axhline(shares[groups[0]], color="grey", linestyle=":", label=groups[0])
-    right.set(ylim=(0, 100), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
+    right.set(ylim=(-3, 103), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
+    right.set_ylabel("counted as two (%)")
     right.legend()
     save_picture(figure, run.folder / "audit.png", run.synthetic)

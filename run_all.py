@@ -70,26 +70,37 @@ def run_script(script: str, environment: dict[str, str] | None = None, **constan
         raise InputError(f"{script} ended with status {status}: its message stands above")
 
 
+def is_whole(esc50: Path) -> bool:
+    """Whether an ESC-50 folder is there and whole."""
+    try:
+        return bool(stamps.esc10_rows(esc50))
+    except InputError:
+        return False
+
+
 def get_esc50() -> dict[str, object]:
     """Find or download ESC-50. Returns the constants to hand on: those of the synthetic root where
     neither was possible and no folder was named.
     """
     handed = {name: CONSTANTS[name] for name in CONSTANTS if name not in ("SETS", "N_JOBS", "REDO")}
+    esc50, esc10 = crs_lib.esc50_dir(DATASET, ESC50_DIR), crs_lib.esc10_dir(DATASET)
+    named = crs_lib.explicit_esc50_dir(DATASET, ESC50_DIR)
+    if esc10.exists() and not named and not is_whole(esc50):
+        print(f"{esc50} is not there: going on with the recordings in {esc10}")
+        return handed
     words = crs_lib.words("0_get_esc50.py", DATASET=DATASET, ESC50_DIR=ESC50_DIR)
     got = start(words, stdout=subprocess.PIPE, text=True)
     if got.returncode == 0:
         print(f"$ {' '.join(words)}\n{got.stdout}", end="", flush=True)
         return handed
-    if crs_lib.explicit_esc50_dir(DATASET, ESC50_DIR) or crs_lib.is_synthetic(DATASET):
+    if named or crs_lib.is_synthetic(DATASET):
         raise InputError("there is no whole ESC-50 folder: the message stands above")
     crs_lib.say_synthetic(DEMO)
     print("ESC-50 is neither there nor to be downloaded: everything below runs on a stand-in")
     handed["DATASET"] = DEMO
     for name in ("RESULTS", "MODELS"):
         handed[name] = f"{DEMO}/{Path(handed[name]).name}"
-    try:
-        stamps.esc10_rows(Path(DEMO, "ESC-50"))
-    except InputError:
+    if not is_whole(Path(DEMO, "ESC-50")):
         run_script("0_get_esc50.py", DATASET=DEMO, SYNTHETIC=True)
     return handed
 
@@ -118,7 +129,11 @@ def prepare(handed: dict) -> None:
         del steps["0_2mix_norm_vol.py"]
     handed = {**handed, "SET": SETS[0]}
     esc50 = crs_lib.esc50_dir(dataset, ESC50_DIR)
-    esc10 = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
+    if is_whole(esc50):
+        esc10 = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
+    else:  # what was made of it is there
+        esc10 = ""
+        del steps["0_make_esc10.py"]
     for script, output in steps.items():
         constants = all_constants(script, handed)
         # What the steps' stamps hold beyond constants: the data they saw.

@@ -376,6 +376,23 @@ def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
     assert handed["DATASET"] == "dataset_demo" and handed["MODELS"] == "dataset_demo/models"
 
 
+def test_run_all_goes_on_with_recordings_that_were_prepared(demo, tmp_path, monkeypatch):
+    """Where ESC-50 itself is gone: nothing is downloaded, nothing synthetic made."""
+    root = tmp_path / "data"
+    shutil.copytree(demo, root, ignore=shutil.ignore_patterns("ESC-50"))
+    (root / "SYNTHETIC").unlink()  # as real ones would lie there
+    (root / "esc10_mixes.csv").unlink()
+    monkeypatch.delenv("ESC50_DIR", raising=False)
+    run_all = load_script("run_all.py")
+    for name, value in {"DATASET": str(root), "OVERSAMPLE": 2, "WRITE": "none"}.items():
+        setattr(run_all, name, value)
+        run_all.CONSTANTS[name] = value
+    made = []
+    run_all.run_script = lambda script, **_: made.append(script)
+    run_all.prepare(run_all.get_esc50())
+    assert made == ["0_2mix_csv.py"]
+
+
 def test_run_all_never_falls_back_from_a_folder_that_was_named(tmp_path):
     message = fail("run_all.py", "--esc50-dir", tmp_path / "mine", cwd=tmp_path)
     assert message == "there is no whole ESC-50 folder: the message stands above"
