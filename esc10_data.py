@@ -44,16 +44,18 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     if not Path(path).exists():
         raise InputError(f"{path}: there is no such file")
     try:
-        if sf.info(path).frames == 0:
-            raise InputError(f"{path}: holds no samples")
         if method == "load":
-            # librosa falls to 22,050 Hz where sr is left out.
-            waveform, _ = librosa.load(path, sr=sample_rate)
+            # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
+            # another reader, which wants other programs.
+            with sf.SoundFile(path) as file:
+                waveform, _ = librosa.load(file, sr=sample_rate)
         else:
             samples, rate = sf.read(path, dtype="float32", always_2d=True)
             waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
     except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
         raise InputError(f"{path}: cannot be read as sound ({error})") from None
+    if len(waveform) == 0 and sf.info(path).frames == 0:
+        raise InputError(f"{path}: holds no samples")
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: cannot be read as sound (some samples are not finite)")
     return from_pcm16(to_pcm16(fit(waveform, sample_rate)))
@@ -61,6 +63,8 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.ndarray:
     """A waveform at `rate` Hz, resampled to `new_rate` Hz by `soxr`, `resample` or `scipy`."""
+    if len(waveform) == 0:
+        return waveform
     if method == "soxr":
         return soxr.resample(waveform, rate, new_rate, quality="HQ")
     if method == "resample":
@@ -84,8 +88,8 @@ def to_pcm16(waveform: np.ndarray) -> np.ndarray:
 
 
 def from_pcm16(samples: np.ndarray) -> np.ndarray:
-    """int16 samples as float32."""
-    return samples.astype(np.float32) / 32768
+    """int16 samples as float32; a power of two divides exactly, multiplied or not."""
+    return np.multiply(samples, 1 / 32768, dtype=np.float32)
 
 
 def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
@@ -161,7 +165,7 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
         for name in {path.parent.name for path in files}:
             (part / name).mkdir()
         # Threads: reading and resampling leave Python's lock, and processes start slowly.
-        parallel = joblib.Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
+        parallel = joblib.Parallel(n_jobs, prefer="threads", return_as="generator", batch_size=8)
         messages = parallel(joblib.delayed(write)(path) for path in files)
         wrong = [text for text in tqdm(messages, "clips", len(files), disable=None) if text]
         if wrong:

@@ -113,6 +113,40 @@ def test_quick_dropout_drops_its_share_independently():
     assert kept.float().mean(dim=0).std() == pytest.approx((0.09 / 1000) ** 0.5, rel=0.15)
 
 
+@pytest.mark.parametrize("shape", [(4, 8, 29, 31), (2, 1, 5, 7)])
+def test_quick_batch_norm_is_batch_norm(shape):
+    torch.manual_seed(0)
+    plain, quick = nn.BatchNorm2d(shape[1]), cpu_speed.QuickBatchNorm2d(shape[1])
+    with torch.no_grad():
+        plain.weight.uniform_(0.5, 2)
+        plain.bias.uniform_(-1, 1)
+    quick.load_state_dict(plain.state_dict())
+    for _ in range(3):
+        values = 3 * torch.rand(shape) + torch.rand(shape[1], 1, 1)
+        slopes = torch.randn(shape)
+        found = []
+        for layer, memory in ((plain, torch.contiguous_format), (quick, torch.channels_last)):
+            given = values.to(memory_format=memory).requires_grad_()
+            out = layer(given)
+            wanted = (given, layer.weight, layer.bias)
+            found.append([out, *torch.autograd.grad(out, wanted, slopes)])
+        for expected, got in zip(*found, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert plain.state_dict().keys() == quick.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(quick.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    assert torch.equal(plain.eval()(values), nn.BatchNorm2d.forward(plain, values))
+    torch.testing.assert_close(quick.eval()(values), plain(values))
+
+
+def test_layers_of_few_channels_on_the_cpu_have_quick_batch_norms():
+    network = networks.build("asc", 2, 4000, 256, torch.device("cpu"))
+    found = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [type(m) for m in found] == [cpu_speed.QuickBatchNorm2d] * 3
+    network = networks.build("isocc", 2, 4000, 256, torch.device("cpu"))
+    assert not any(isinstance(m, cpu_speed.QuickBatchNorm2d) for m in network.modules())
+
+
 def test_every_dropout_of_a_network_on_the_cpu_is_a_quick_one():
     network = networks.build("isocc", 10, 4000, 256, torch.device("cpu"))
     found = [m for m in network.modules() if isinstance(m, (nn.Dropout, cpu_speed.QuickDropout))]
