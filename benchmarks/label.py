@@ -32,8 +32,8 @@ def random_weights(models: str, classes: list[str]) -> None:
     for script, model, nb_outputs in TASKS.values():
         network = networks.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
         constants = {**bench_lib.script(f"{script}.py").CONSTANTS, "MODELS": models}
-        run = report.Run(Path("none"), script, model, constants, {})
-        checkpoints.save_weights(run, network, classes, {})
+        run = report.Run(Path("none"), script, model, constants, {}, commit="")
+        checkpoints.save_weights(run, network, classes, {}, {})
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import report
 import set_data
 import training
 
-SHARE = 4  # one clip of so many
+SHARE = 2  # one clip of so many
 CPU = networks.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
@@ -82,7 +82,7 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
     def fit() -> None:
         with tempfile.TemporaryDirectory() as folder:
             training.fit(
-                report.Run(Path(folder), file, script.MODEL, constants, {}),
+                report.Run(Path(folder), file, script.MODEL, constants, {}, commit=""),
                 network,
                 stems,
                 draw=lambda epoch: rows,

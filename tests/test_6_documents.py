@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE / "benchmarks"))
 import bench_lib  # noqa: E402
 
 import crs_lib  # noqa: E402
+import networks  # noqa: E402
 
 
 def test_the_readme_shows_what_its_files_hold():
@@ -150,6 +151,19 @@ def test_the_networks_steps_are_timed(monkeypatch):
     monkeypatch.setattr(script, "SECONDS", 0.01)
     for model in script.SIZES:
         assert script.step_seconds(model, batch=0.25, keep_memory=False) > 0
+
+
+def test_an_epoch_is_timed_beside_its_bare_steps(demo):
+    script = load_script("benchmarks/train_epoch.py")
+    row = script.one_epoch("single-label", *script.TRAININGS["single-label"], str(demo))
+    assert row["ours_s"] > 0 and row["floor_s"] > 0 and "single-label: " in row["work"]
+
+
+def test_weights_to_time_labelling_with_can_be_read(tmp_path):
+    script = load_script("benchmarks/label.py")
+    script.random_weights(str(tmp_path), ["a"] * 10)
+    tasks = {task: given[:2] for task, given in script.TASKS.items()}
+    assert networks.load_networks(tasks, str(tmp_path), 1, 4000, script.CPU).keys() == tasks.keys()
 
 
 def test_processes_are_measured():
