@@ -48,7 +48,9 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
 
     The magnitude itself, as the research had it; no logarithm, no mel bands.
     """
-    magnitude = audio_STFT_torch(waveforms, n_fft).abs()
+    spectra = audio_STFT_torch(waveforms, n_fft)
+    # abs() of complex numbers takes three times as long.
+    magnitude = torch.addcmul(spectra.real**2, spectra.imag, spectra.imag).sqrt()
     return magnitude[:, None].contiguous(memory_format=torch.channels_last)
 
 

@@ -92,6 +92,14 @@ def seconds(work: Callable[[], object], repeats: int = 1) -> float:
     return min(times)
 
 
+def alternately(*works: Callable[[], object], repeats: int) -> list[float]:
+    """The shortest time of each work, one after the other and again: what else the machine does,
+    and what it has warmed up, meets all of them.
+    """
+    times = [[seconds(work) for work in works] for _ in range(repeats)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
 # A process inherits the peak of the one that starts it: so a small one stands between.
 LAUNCHER = """
 import resource, subprocess, sys, time
