@@ -3,6 +3,7 @@
 # make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make check  style
+# make pictures   those of the data and the networks, from the recordings that make run prepared
 # make docs   the README's pictures, and its tables from the files that hold them
 
 PYTHON ?= python3
@@ -34,9 +35,12 @@ docs: $(VENV)/installed
 	$(RUN) docs/draw_flow.py
 	$(RUN) docs/fill_readme.py
 
+pictures: $(VENV)/installed
+	$(RUN) docs/draw_data.py
+
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test bench check docs
+.PHONY: run quick test bench check docs pictures

@@ -12,6 +12,7 @@ import pandas as pd
 
 import crs_lib
 import metrics
+from esc10_data import CLIP_SECONDS
 from report import Run, read_predictions
 
 
@@ -153,21 +154,21 @@ def plot_attention(
     figure, axes = plt.subplots(
         2, len(titles), figsize=(4.5 * len(titles), 4.5), height_ratios=(1, 2.5), squeeze=False
     )
-    decibels = 20 * np.log10(np.maximum(spectrograms, 1e-5))
-    seconds = np.linspace(0, 5, spectrograms.shape[-1])
-    top_khz = run.constants["SAMPLE_RATE"] / 2000
+    seconds = np.linspace(0, CLIP_SECONDS, spectrograms.shape[-1])
+    rate = run.constants["SAMPLE_RATE"]
     for column, title in enumerate(titles):
         axes[0, column].plot(seconds, attentions[column], color="C3")
-        axes[0, column].set(title=title, xlim=(0, 5), ylabel="attention")
-        axes[1, column].imshow(
-            decibels[column],
-            origin="lower",
-            aspect="auto",
-            extent=(0, 5, 0, top_khz),
-            vmin=decibels[column].max() - 80,
-        )
-        axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)")
+        axes[0, column].set(title=title, xlim=(0, CLIP_SECONDS), ylabel="attention")
+        draw_spectrogram(axes[1, column], spectrograms[column], rate)
     save_picture(figure, run.folder / "attention.png", run.synthetic)
+
+
+def draw_spectrogram(axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int) -> None:
+    """A clip's magnitudes (bins, frames) in decibels, down to 80 below the loudest."""
+    decibels = 20 * np.log10(np.maximum(spectrogram, 1e-5))
+    extent, quietest = (0, CLIP_SECONDS, 0, sample_rate / 2000), decibels.max() - 80
+    axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=quietest)
+    axis.set(xlabel="time (s)", ylabel="frequency (kHz)")
 
 
 def plot_flow(run: Run, record: dict) -> None:
