@@ -48,10 +48,13 @@ def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
 
     The magnitude itself, as the research had it; no logarithm, no mel bands.
     """
-    spectra = audio_STFT_torch(waveforms, n_fft)
-    # abs() of complex numbers takes three times as long.
-    magnitude = torch.addcmul(spectra.real**2, spectra.imag, spectra.imag).sqrt()
-    return magnitude[:, None].contiguous(memory_format=torch.channels_last)
+    magnitudes = magnitudes_of(audio_STFT_torch(waveforms, n_fft))
+    return magnitudes[:, None].contiguous(memory_format=torch.channels_last)
+
+
+def magnitudes_of(spectra: torch.Tensor) -> torch.Tensor:
+    """abs() of complex numbers of any shape, in a third of its time."""
+    return torch.addcmul(spectra.real**2, spectra.imag, spectra.imag).sqrt()
 
 
 # ------------------------------------------------------- training batches, never twice the same

@@ -98,11 +98,13 @@ def predictions(
         task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
     }
+    # Behind the counter's two logits stand those of the names that it learned beside the count.
+    counts, names = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
     single = torch.softmax(logits["single"], dim=1).numpy()
     two_label, both = (torch.sigmoid(logits[task]).numpy() for task in ("two_label", "both"))
     table = set_data.recordings_of(data.stems, rows)
-    table["count"] = 1 + logits["counter"].argmax(dim=1).numpy()
-    table["score_two"] = torch.softmax(logits["counter"], dim=1)[:, 1].numpy()
+    table["count"] = 1 + counts.argmax(dim=1).numpy()
+    table["score_two"] = torch.softmax(counts, dim=1)[:, 1].numpy()
     best_one = set_data.best_names(single, 1, data.classes)
     best_two = set_data.best_names(two_label, 2, data.classes)
     is_one = (table["count"] == 1).to_numpy()
@@ -110,8 +112,7 @@ def predictions(
     table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
-    if "names" in trained:  # the counter's own: its logits of the count come first
-        names = logits["names"][:, 2:].numpy()
+    if names.size:
         table["one_network"] = set_data.best_names(names, table["count"], data.classes)
     scores = np.where(is_one[:, None], single, two_label)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
@@ -127,15 +128,13 @@ def main() -> None:
         "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH),
     }
     trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
-    trained_in = {task: content["run"] for task, (_, content) in trained.items()}
-    counter = trained["counter"][1]["constants"]
     network, content = trained["counter"]
-    if content["forgotten"]:
-        trained["names"] = networks.remember_names(network, content["forgotten"]), content
+    trained["counter"] = networks.remember_names(network, content["forgotten"]), content
+    counter = content["constants"]
 
     oversample = counter["OVERSAMPLE"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
-    if data.classes != trained["counter"][1]["classes"]:
+    if data.classes != content["classes"]:
         raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
@@ -153,7 +152,7 @@ def main() -> None:
         history=[],
         seconds=tmr.seconds(timer),
         machine_used=report.machine(str(device), torch.get_num_threads()),
-        trained_in=trained_in,
+        trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
     )
     pictures.plot_flow(run, record)

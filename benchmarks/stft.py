@@ -47,7 +47,7 @@ def summed_spectra(stems: torch.Tensor, spectra: torch.Tensor, pairs: torch.Tens
     """The same without an FFT: cached spectra summed, and scaled as the waveforms would be."""
     mixed = esc10_data.mix(stems[pairs[:, 0]], stems[pairs[:, 1]])
     scale = esc10_data.LEVEL_RMS / (mixed**2).mean(dim=1) ** 0.5 / 2
-    magnitude = (spectra[pairs[:, 0]] + spectra[pairs[:, 1]]).abs()
+    magnitude = hearing.magnitudes_of(spectra[pairs[:, 0]] + spectra[pairs[:, 1]])
     return magnitude * scale[:, None, None]
 
 

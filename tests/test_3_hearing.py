@@ -88,6 +88,12 @@ def test_masks_hide_one_band_and_one_stretch_of_each_clip():
         assert some.any(dim=0).float().mean() > 0.95  # anywhere
 
 
+def test_magnitudes_are_those_of_complex_numbers():
+    spectra = torch.randn(3, 129, 50, dtype=torch.complex64)
+    spectra[0] = 0
+    torch.testing.assert_close(hearing.magnitudes_of(spectra), spectra.abs())
+
+
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(3, 8, 31, 17), (1, 1, 1, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -254,6 +254,8 @@ def test_forgotten_names_are_remembered():
     assert torch.allclose(network(spectrograms), before[:, :2])
     assert torch.allclose(networks.remember_names(network, forgotten)(spectrograms), before)
     assert network(spectrograms).shape == (2, 2)
+    # Of a counter that learned no names there is nothing to remember.
+    assert networks.remember_names(network, {})(spectrograms).shape == (2, 2)
 
 
 def test_a_run_whose_weights_are_anothers_is_not_kept(home, tmp_path, monkeypatch):
