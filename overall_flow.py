@@ -144,7 +144,7 @@ def main() -> None:
 
     model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
-    run = report.new_run(crs_lib.FLOW, model, constants)
+    run = report.new_run(crs_lib.FLOW, model, constants, data.stamps)
     record = report.make_record(
         run,
         metrics.flow_figures,
