@@ -1,6 +1,7 @@
 """What a training leaves on disk: checkpoints that it goes on from, and finished weights."""
 
 import io
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,7 +189,11 @@ def read(path: Path, kinds: dict[str, type]) -> dict:
     Raises InputError if it cannot be read.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself would not look at the checksums
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        content = dict(torch.load(path, map_location="cpu", weights_only=True))
         odd = [key for key, kind in kinds.items() if not isinstance(content[key], kind)]
     except Exception as error:  # a damaged file makes torch raise anything
         raise InputError(f"{path} cannot be read ({in_short(error)})") from None

@@ -57,7 +57,7 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
                 rate = file.samplerate
                 samples = file.read(seconds * rate, dtype="float32", always_2d=True)
                 waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
-    except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
+    except (sf.LibsndfileError, librosa.ParameterError, OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read as sound ({error})") from None
     if len(waveform) == 0 and sf.info(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
@@ -131,7 +131,7 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
                 clips[row] = from_pcm16(np.frombuffer(content, dtype="<i2", offset=len(header)))
                 continue
             samples, rate = sf.read(path, dtype="int16")
-        except (sf.LibsndfileError, OSError) as error:
+        except (sf.LibsndfileError, OSError, UnicodeError) as error:
             wrong.append(f"{path}: cannot be read ({error})")
             continue
         if (rate, *samples.shape) != (sample_rate, clips.shape[1]):

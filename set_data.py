@@ -4,6 +4,7 @@ A clip is a row (stem, second stem): two indices into the table of stems, the se
 a single clip. So singles and mixtures are handled alike.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ def choose_files(
         rows = np.flatnonzero(stems["part"] == part)
         singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
         mixtures[part] = choose_mixtures(table, set_number, part, stems)
-        if len(mixtures[part]) == 0 or mixtures[part].min() < 0:
+        nb_mixtures = math.comb(len(classes), 2) * len(division[part]) ** 2
+        if nb_mixtures == 0 or len(mixtures[part]) != nb_mixtures or mixtures[part].min() < 0:
             raise InputError(
                 f"{crs_lib.mixes_csv(dataset)} does not fit the clips and the division: "
                 f"run  {redo_table}  first"

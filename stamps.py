@@ -177,7 +177,7 @@ def esc10_fingerprint(folder: Path, rows: list[dict[str, str]]) -> str:
 def division_fingerprint(folder: Path) -> str:
     """A hash of all the division texts in a folder."""
     digest = hashlib.sha256()
-    for text in sorted(folder.glob("set*/set*_*.txt")):
+    for text in sorted(path for path in folder.glob("set*/set*_*.txt") if path.is_file()):
         digest.update(f"{text.name}\n".encode())
         digest.update(text.read_bytes())
     return digest.hexdigest()[:16]

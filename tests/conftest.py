@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
@@ -27,6 +28,10 @@ COUNTER = "audio_source_counter.py"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
 TINY_RUN = ("--oversample", 2, "--epochs", 1, "--write", "test")
+# How many examples the property tests take (`make faults` the long form), each time the same.
+settings.register_profile("short", max_examples=80, deadline=None, derandomize=True, database=None)
+settings.register_profile("long", settings.get_profile("short"), max_examples=3000)
+settings.load_profile("short")
 TINY = ("--oversample", 1, "--epochs", 2, "--batch", 16, "--seed", 5, "--threads", 1)
 
 
@@ -92,6 +97,14 @@ def load_script(name):
     return module
 
 
+def untrained_networks(folder):
+    """Weights of a counter and both classifiers of ten classes, as random as they were born."""
+    benchmarks = str(HERE / "benchmarks")
+    if benchmarks not in sys.path:
+        sys.path.insert(0, benchmarks)
+    load_script("benchmarks/label.py").random_weights(str(folder), list("abcdefghij"))
+
+
 def prepare(root):
     for script in PREPARATION:
         succeed(script, "--dataset", root)
@@ -106,6 +119,32 @@ def demo(tmp_path_factory):
     prepare(root)
     succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 2)
     return root
+
+
+@pytest.fixture(scope="session")
+def demo_bytes(demo):
+    """Path -> hash of every file of `demo`."""
+    from test_4_preparation import bytes_below
+
+    return bytes_below(demo)
+
+
+@pytest.fixture(scope="session")
+def unbroken(demo, tmp_path_factory):
+    """Task (see faults.TRAININGS) -> what an unbroken training gives, its seconds, its last.pt."""
+    from faults import Training, seconds_of
+
+    known = {}
+
+    def of(task):
+        if task not in known:
+            training = Training(demo, tmp_path_factory.mktemp(task), task)
+            seconds = seconds_of(training.script, *training.flags)
+            (figures,) = training.finished()
+            known[task] = figures, seconds, max(training.results.glob("*/last.pt"))
+        return known[task]
+
+    return of
 
 
 @pytest.fixture(scope="session")

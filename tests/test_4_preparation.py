@@ -17,10 +17,21 @@ import demo_esc50
 import esc10_data
 import stamps
 
+HASHES = {}  # of files that were read before: links to the same ones are many
+
 
 def bytes_below(folder):
+    """Path -> hash of the content of every file below a folder."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {str(path.relative_to(folder)): hash_of(path) for path in files}
+
+
+def hash_of(path):
+    status = path.stat()
+    known = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if known not in HASHES:
+        HASHES[known] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return HASHES[known]
 
 
 def names_of(root):
