@@ -320,7 +320,8 @@ def run(
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = ": make room there and run it again" if full else ""
-        print(f"{error.filename or 'a file'}: {error.strerror or error}{advice}", file=sys.stderr)
+        where = error.filename2 or error.filename or "a file"  # of a copy: what was written
+        print(f"{where}: {error.strerror or error}{advice}", file=sys.stderr)
         status = 1
     except (MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split())
