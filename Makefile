@@ -24,6 +24,7 @@ test: $(VENV)/installed
 
 faults: $(VENV)/installed
 	$(RUN) -m pytest -q -m faults
+	$(RUN) -m pytest -q -m hypothesis --hypothesis-profile long
 
 supply: $(VENV)/installed $(VENV)/supply/installed
 	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages

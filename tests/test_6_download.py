@@ -1,11 +1,22 @@
+import contextlib
 import functools
 import hashlib
 import http.server
 import shutil
+import socket
 import threading
+import time
+import zipfile
 
+import pooch
 import pytest
-from conftest import fail, succeed
+from conftest import fail, load_script, succeed
+from faults import Process, moments, seconds_of, small_disk
+from faults import fail as fail_again
+from faults import succeed as succeed_again
+from test_4_preparation import bytes_below
+
+from crs_lib import InputError
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +142,150 @@ def test_no_network(tmp_path):
     assert left_behind(root) == []
 
 
-def test_an_archive_that_reaches_outside_of_its_folder_is_refused(tmp_path):
-    import zipfile
+OUTSIDE = "outside its own folder"
+DAMAGED = "the downloaded archive is damaged: "
+ARCHIVES = {
+    "a file above": ("top/audio/../../../evil.wav", OUTSIDE),
+    "a file above audio": ("top/audio/../../evil.wav", OUTSIDE),
+    "an absolute file": ("/audio/evil.wav", None),
+    "two slashes": ("top//audio//evil.wav", None),
+    "a drive": ("C:/audio/evil.wav", None),
+    "beside audio and meta": ("top/audio.wav", None),
+}
 
-    from conftest import load_script
 
-    from crs_lib import InputError
-
-    path = tmp_path / "evil.zip"
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_does_not_reach_outside_of_its_folder(tmp_path, kind):
+    name, wanted = ARCHIVES[kind]
+    path, folder = tmp_path / "evil.zip", tmp_path / "a" / "b" / "c"
     with zipfile.ZipFile(path, "w") as content:
-        content.writestr("ESC-50-abc/audio/../../../evil.wav", "x")
-    folder = tmp_path / "a" / "b"
+        content.writestr("top/meta/esc50.csv", "x")
+        content.writestr(name, "x")
     folder.mkdir(parents=True)
-    with pytest.raises(InputError, match="outside its own folder"):
+    before = set(tmp_path.rglob("*"))
+    unpack = load_script("0_get_esc50.py").unpack
+    if wanted:
+        with pytest.raises(InputError, match=wanted):
+            unpack(path, folder)
+    else:
+        unpack(path, folder)
+    inside = {folder / "audio" / "evil.wav", folder / "meta" / "esc50.csv"}
+    assert set(tmp_path.rglob("*.*")) - before <= inside
+    assert not list(folder.parent.glob("*.*"))
+
+
+def test_a_link_in_an_archive_is_no_link(tmp_path):
+    path, folder = tmp_path / "evil.zip", tmp_path / "a"
+    folder.mkdir()
+    with zipfile.ZipFile(path, "w") as content:
+        link = zipfile.ZipInfo("top/audio/out")
+        link.external_attr = 0o120777 << 16
+        content.writestr(link, "..")
+        content.writestr("top/audio/out/evil.wav", "x")
+    with pytest.raises(OSError):
         load_script("0_get_esc50.py").unpack(path, folder)
-    assert not list(tmp_path.rglob("evil.wav"))
-    path.write_bytes(b"PK no zip at all")
-    with pytest.raises(InputError, match="archive is damaged"):
-        load_script("0_get_esc50.py").unpack(path, folder)
+    assert (folder / "audio" / "out").is_file()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"PK no zip at all",
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b"sound", b"noise", 1),
+        lambda content: content[:60] + bytes(20) + content[80:],
+    ],
+    ids=["a text", "empty", "half", "another sound", "zeros"],
+)
+def test_a_damaged_archive_is_one_line(tmp_path, spoil):
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("top/audio/1.wav", bytes(range(256)) * 9)
+        content.writestr(zipfile.ZipInfo("top/audio/2.wav"), b"sound")
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(InputError, match=DAMAGED):
+        load_script("0_get_esc50.py").unpack(path, tmp_path)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A served archive of 400 clips: (root, flags of the script, what a whole download gives)."""
+    path = tmp_path / "served" / "esc50.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as content:
+        rows = ["filename,category,esc10"]
+        for clip in range(400):
+            rows.append(f"{clip}.wav,class{clip // 40},True")
+            content.writestr(f"ESC-50-abc/audio/{clip}.wav", bytes([clip % 256]) * 20_000)
+        content.writestr("ESC-50-abc/meta/esc50.csv", "\n".join(rows))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    with served(path.read_bytes()) as url:
+        yield tmp_path / "data", ("--url", url("slow.zip"), "--sha256", sha256)
+
+
+@contextlib.contextmanager
+def served(content):
+    """A server of an archive that takes half a second to give it."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # of whoever is killed
+                for start in range(0, len(content), len(content) // 50):
+                    self.wfile.write(content[start : start + len(content) // 50])
+                    time.sleep(0.01)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}/{{}}".format
+        httpd.shutdown()
+
+
+@pytest.mark.parametrize("nb_moments", [2, pytest.param(20, marks=pytest.mark.faults)])
+def test_a_download_that_is_killed_starts_again_cleanly(whole, nb_moments):
+    """At random moments of downloading and unpacking, over a folder that is not whole."""
+    root, flags = whole
+    flags = ("0_get_esc50.py", "--dataset", root, *flags)
+    seconds = seconds_of(*flags)
+    expected = bytes_below(root)
+    assert len(expected) == 401
+    for moment in moments("0_get_esc50.py", nb_moments, seconds):
+        shutil.rmtree(root)
+        (root / "ESC-50").mkdir(parents=True)
+        (root / "ESC-50" / "half.txt").write_text("an earlier try")
+        process = Process(*flags)
+        process.process.join(moment)
+        process.kill()
+        assert [path.name for path in root.glob("*") if path.suffix == ""] in ([], ["ESC-50"])
+        left = bytes_below(root / "ESC-50") if (root / "ESC-50").exists() else {}
+        assert list(left) in ([], ["half.txt"]) or len(left) == 401
+        out = succeed_again(*flags)
+        assert "ESC-50" in out and bytes_below(root) == expected
+
+
+def test_a_disk_that_fills_while_an_archive_is_unpacked(whole, tmp_path):
+    """8 MB of archive and 8 of what it holds, on a disk of 12."""
+    _, flags = whole
+    with small_disk(tmp_path / "disk", 12) as disk:
+        message = fail_again("0_get_esc50.py", "--dataset", disk / "data", *flags)
+        assert message == (
+            f"{disk}/data/ESC-50.part: No space left on device: make room there and run it again"
+        )
+        assert left_behind(disk / "data") == []
+
+
+def test_a_server_that_stops_answering_is_given_up(whole, monkeypatch, tmp_path, here):
+    """After half a minute; here after a tenth of a second."""
+    assert pooch.downloaders.DEFAULT_TIMEOUT == 30
+    monkeypatch.setattr(pooch.downloaders, "DEFAULT_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.zip"
+        message = here("0_get_esc50.py", "--dataset", tmp_path / "data", "--url", url)
+    assert "could not be downloaded (ReadTimeout: " in message
+    assert left_behind(tmp_path / "data") == []
