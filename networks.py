@@ -1,6 +1,7 @@
 """Networks: new ones by their name, trained ones from their file, their answers on a device."""
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -66,6 +67,15 @@ def build(
     return network.to(device, memory_format=torch.channels_last)
 
 
+@torch.no_grad()
+def move_threshold(counter: nn.Module, threshold: float) -> None:
+    """Make a counter say "two" where its score of two would exceed `threshold`, in (0, 1).
+
+    Moves the bias of that logit, so that from now on the higher of the two scores tells.
+    """
+    counter.dense[-1].bias[1] -= math.log(threshold / (1 - threshold))
+
+
 def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:
     """Cut the logits of the class names off a counter's last layer: the count's two are left.
 
@@ -88,6 +98,23 @@ def remember_names(counter: nn.Module, forgotten: dict[str, torch.Tensor]) -> nn
         setattr(last, name, nn.Parameter(torch.cat([kept, value.to(kept)])))
     last.out_features = len(last.bias)
     return network
+
+
+def pair_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (clips, classes) summed for every pair of classes: (clips, pairs)."""
+    first, second = torch.triu_indices(*2 * logits.shape[1:], offset=1, device=logits.device)
+    return logits[:, first] + logits[:, second]
+
+
+def scores_of_two(logits: torch.Tensor) -> torch.Tensor:
+    """The probability of each class to be one of a clip's two, by `training.names_loss`.
+
+    logits: (clips, classes). Returns the same shape; a row sums to 2.
+    """
+    chances = torch.softmax(pair_logits(logits), dim=1)
+    first, second = torch.triu_indices(*2 * logits.shape[1:], offset=1, device=logits.device)
+    scores = torch.zeros_like(logits)
+    return scores.index_add_(1, first, chances).index_add_(1, second, chances)
 
 
 @torch.no_grad()

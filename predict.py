@@ -62,7 +62,7 @@ def label(waveform: torch.Tensor, trained: dict) -> dict:
     """What is in a clip, float32 (CLIP_SECONDS * SAMPLE_RATE,): count, its score, names, scores.
 
     The score of the count is the counter's probability of just that count; those of the names are
-    softmax (one class) or sigmoid (two) of the classifier that was asked. Silence has the count 0.
+    shares of one (one class) or of two, by the classifier that was asked. Silence has the count 0.
     """
     classes = trained["counter"][1]["classes"]
     if not waveform.any():
@@ -78,7 +78,7 @@ def label(waveform: torch.Tensor, trained: dict) -> dict:
     if count == 1:
         scores = torch.softmax(logits_of("single"), dim=1)
     else:
-        scores = torch.sigmoid(logits_of("two_label"))
+        scores = networks.scores_of_two(logits_of("two_label"))
     scores = scores.cpu()
     names = set_data.best_names(scores.numpy(), count, classes)[0].split("+")
     by_class = dict(zip(classes, scores[0].tolist(), strict=True))

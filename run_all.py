@@ -25,6 +25,7 @@ import report
 import stamps
 import tmr
 from crs_lib import InputError
+from good_values import Between
 
 # ---- constants: edit here, or override, e.g.  python run_all.py --sets 1 2 3
 DATASET = "dataset"  # root of all prepared data
@@ -41,6 +42,8 @@ WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), n
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 EPOCHS = 0  # of every training; 0 leaves each script its own
+BATCH = 0  # clips, of every training; 0 leaves each script its own
+LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
@@ -48,7 +51,9 @@ N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CP
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
-CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
+CONSTANTS = crs_lib.constants_from_command_line(
+    globals(), EPOCHS=range(0, 100_001), BATCH=range(0, 4097), LEARNING_RATE=Between(0, 10)
+)
 
 DEMO = "dataset_demo"
 
@@ -150,8 +155,9 @@ def prepare(handed: dict) -> None:
 def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
     """Train the four networks of a set and test the flow; what is finished is kept."""
     handed = {**handed, "SET": set_number, "RESUME": not REDO}
-    if EPOCHS == 0:
-        del handed["EPOCHS"]
+    for name in ("EPOCHS", "BATCH", "LEARNING_RATE"):
+        if handed[name] == 0:
+            del handed[name]
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
     trainings = {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
