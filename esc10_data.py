@@ -6,7 +6,8 @@ A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, f
 import functools
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -39,12 +40,10 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     Reads any format, rate, length, sample type and number of channels (their mean) that soundfile
     reads. method: who resamples, one of METHODS; the first three are one (soxr_hq), but librosa
     takes two seconds to be imported, which nobody with a recording should wait for.
-    Returns what `fit` makes of it, rounded to 16 bits. Raises InputError, naming the file, if it
-    cannot be read, is empty or is not finite.
+    Returns what `as_clip` makes of it. Raises InputError, naming the file, if it cannot be read, is
+    empty or is not finite.
     """
-    if not Path(path).exists():
-        raise InputError(f"{path}: there is no such file")
-    try:
+    with reading(path):
         if method == "load":
             # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
             # another reader, which wants other programs.
@@ -53,12 +52,31 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
         else:
             samples, rate = sf.read(path, dtype="float32", always_2d=True)
             waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
-    except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as sound ({error})") from None
     if len(waveform) == 0 and sf.info(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
+    refuse_not_finite(path, waveform)
+    return as_clip(waveform, sample_rate)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around what reads a sound file: what goes wrong is an InputError that names the file."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        yield
+    except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as sound ({error})") from None
+
+
+def refuse_not_finite(path: Path, waveform: np.ndarray) -> None:
+    """Raise InputError, naming the file, if it holds infinities or what is no number."""
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: cannot be read as sound (some samples are not finite)")
+
+
+def as_clip(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """What `fit` makes of a waveform, rounded to 16 bits: a clip as every network gets it."""
     return from_pcm16(to_pcm16(fit(waveform, sample_rate)))
 
 

@@ -36,7 +36,7 @@ def as_text(good: Container) -> str:
     if isinstance(good, range):
         steps = f" in steps of {good.step}" if good.step > 1 else ""
         return f"{good[0]} to {good[-1]}{steps}"
-    return str(good) if isinstance(good, Between) else ", ".join(map(str, good))
+    return str(good) if isinstance(good, Between) else ", ".join(str(v) or "empty" for v in good)
 
 
 # The good values of the constants that several scripts share.

@@ -163,10 +163,52 @@ def plot_attention(
     save_picture(figure, run.folder / "attention.png", run.synthetic)
 
 
-def draw_spectrogram(axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int) -> None:
-    """A clip's magnitudes (bins, frames) in decibels, down to 80 below the loudest."""
+def draw_recording(
+    title: str,
+    answer: dict,
+    spectrogram: np.ndarray,
+    attention: np.ndarray | None,
+    sample_rate: int,
+) -> plt.Figure:
+    """A recording: the counter's attention, if it has one, spectrogram, and when what sounds.
+
+    answer: `seconds` and `spans`, as listening.answer has them. spectrogram: magnitude (bins,
+    columns). attention: (columns,).
+    """
+    seconds, spans = answer["seconds"], answer["spans"]
+    # Silence at the bottom, the class that begins first at the top.
+    names = list(dict.fromkeys(span.name or "nothing heard" for span in spans))
+    names.sort(key=lambda name: name == "nothing heard")
+    heights = [1, 2.5, 0.5 + 0.25 * len(names)]
+    figure, axes = plt.subplots(
+        3, figsize=(9, 1.6 * sum(heights)), height_ratios=heights, sharex=True
+    )
+    over, middle, below = axes
+    draw_spectrogram(middle, spectrogram, sample_rate, seconds)
+    middle.set_xlabel("")
+    if attention is None:
+        over.remove()
+    else:
+        columns = (np.arange(len(attention)) + 0.5) * seconds / len(attention)
+        over.plot(columns, attention, color="C3")
+        over.set(ylabel="attention", ylim=(0, None))
+    for span in spans:
+        color = "C0" if span.name else "lightgrey"
+        row = names.index(span.name or "nothing heard")
+        below.barh(row, span.end - span.start, left=span.start, height=0.8, color=color)
+    below.set_yticks(range(len(names)), names)
+    below.set(xlabel="time (s)", xlim=(0, seconds), ylim=(len(names) - 0.4, -0.6))
+    # A name is no formula, whatever signs are in it.
+    (middle if attention is None else over).set_title(title, parse_math=False)
+    return figure
+
+
+def draw_spectrogram(
+    axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int, seconds: float = CLIP_SECONDS
+) -> None:
+    """Magnitudes (bins, frames) of so many seconds in decibels, down to 80 below the loudest."""
     decibels = 20 * np.log10(np.maximum(spectrogram, 1e-5))
-    extent, quietest = (0, CLIP_SECONDS, 0, sample_rate / 2000), decibels.max() - 80
+    extent, quietest = (0, seconds, 0, sample_rate / 2000), decibels.max() - 80
     axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=quietest)
     axis.set(xlabel="time (s)", ylabel="frequency (kHz)")
 

@@ -9,7 +9,6 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile as sf
 import torch
 from conftest import (
     CLASSES,
@@ -298,38 +297,6 @@ def test_the_audit_asks_the_counter(home, tmp_path, here):
     assert record["synthetic"] and os.path.getsize(folder / "audit.png") < 300_000
 
 
-def test_predict_reads_any_format_and_goes_on_after_a_bad_file(home, tmp_path):
-    clip, rate = sf.read(next((home / "data" / "esc10" / "chainsaw").iterdir()))
-    sf.write(tmp_path / "a.wav", clip, rate, subtype="FLOAT")
-    sf.write(tmp_path / "b.flac", np.stack([clip, clip], axis=1), rate)
-    sf.write(tmp_path / "c.ogg", np.tile(clip, 2), rate)
-    sf.write(tmp_path / "d.wav", clip[: rate // 2], rate, subtype="PCM_24")
-    sf.write(tmp_path / "e.wav", np.zeros(8000), 8000)
-    (tmp_path / "f.wav").write_text("no sound")
-    (tmp_path / "notes.txt").write_text("passed over")
-    flags = ("--models", home / "models", tmp_path)
-    done = start("predict.py", *flags, "--json")
-    assert done.returncode == 1
-    assert done.stderr.rstrip().split("\n")[-1].startswith(f"{tmp_path}/f.wav: cannot be read")
-    answer = json.loads(done.stdout)
-    assert answer["synthetic"] is True
-    by_name = {row["file"].split("/")[-1]: row for row in answer["recordings"]}
-    assert sorted(by_name) == ["a.wav", "b.flac", "c.ogg", "d.wav", "e.wav", "f.wav"]
-    for name in ("a.wav", "b.flac", "c.ogg", "d.wav"):
-        row = by_name[name]
-        assert row["count"] in (1, 2) and len(row["names"]) == row["count"]
-        assert set(row["scores"]) == set(CLASSES)
-        assert row["names"] == sorted(CLASSES, key=lambda c: -row["scores"][c])[: row["count"]]
-    # A copy in another format has the same answer.
-    assert by_name["a.wav"]["names"] == by_name["b.flac"]["names"]
-    assert by_name["e.wav"]["count"] == 0 and by_name["e.wav"]["names"] == []
-    assert "error" in by_name["f.wav"]
-    table = start("predict.py", *flags).stdout
-    assert table.startswith("SYNTHETIC") and table.rstrip().split("\n")[-1].startswith("SYNTHETIC")
-    assert re.search(r"e\.wav +0 \(1\.00\) +nothing heard", table)
-    assert re.search(r"f\.wav +not read", table)
-
-
 def test_predict_answers_as_the_flow_does(home):
     """The test mixtures written as WAV get the names that the flow gave them in memory."""
     (flow,) = home.glob("results/*overall_flow*/predictions.csv")
@@ -341,29 +308,6 @@ def test_predict_answers_as_the_flow_does(home):
     assert len(rows) == 6
     for row in rows:
         assert "+".join(sorted(row["names"])) == expected[row["file"].split("/")[-1]]
-
-
-def test_predict_refuses_networks_that_do_not_belong_together(home, tmp_path, here):
-    models = tmp_path / "models"
-    shutil.copytree(home / "models", models)
-    single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
-    edit(single, single, lambda content: content.update(classes=["a", "b", "c", "d"]))
-    clip = next((home / "data" / "esc10" / "chainsaw").iterdir())
-    message = here("predict.py", clip, "--models", models)
-    assert message == f"{models}: the weights were trained on different classes or data"
-
-
-def test_predict_names_what_is_missing(home, tmp_path, here):
-    message = here("predict.py", tmp_path / "none.wav", "--models", home / "models")
-    assert message.startswith(f"{tmp_path}/none.wav: there is no such file")
-    assert "holds no sound files" in here("predict.py", tmp_path)
-    sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
-    message = here("predict.py", tmp_path, "--models", tmp_path)
-    assert message.endswith(f"run  python {COUNTER} --models {tmp_path}  first")
-    for content in (b"not weights", b"", b"PK"):
-        (tmp_path / "audio_source_counter_asc_set1_4k.pt").write_bytes(content)
-        message = here("predict.py", tmp_path, "--models", tmp_path)
-        assert "not weights that can be read" in message
 
 
 def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
