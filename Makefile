@@ -3,6 +3,7 @@
 # make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make check  style
+# make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make pictures   those of the data and the networks, from the recordings that make run prepared
 # make docs   the README's pictures, and its tables from the files that hold them
 
@@ -38,9 +39,23 @@ docs: $(VENV)/installed
 pictures: $(VENV)/installed
 	$(RUN) docs/draw_data.py
 
+app: $(VENV)/installed-app
+	$(RUN) app.py
+
+test-app: $(VENV)/installed-app
+	$(RUN) -m pytest -q -n 0 tests_app
+
+# of the page, with the weights that are shipped and the recordings that make run prepared
+picture-app: $(VENV)/installed-app
+	APP_PICTURE=docs/app.png $(RUN) -m pytest -q -n 0 tests_app -k picture_for_the_readme
+
+$(VENV)/installed-app: requirements-app.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-app.txt
+	touch $@
+
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test bench check docs pictures
+.PHONY: run quick test bench check docs pictures app test-app picture-app

@@ -1,5 +1,6 @@
 """The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -18,13 +19,18 @@ from report import Run, read_predictions
 
 def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
     """Write a figure whole; one from the synthetic set says so."""
-    if synthetic:
-        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
-    figure.tight_layout()
+    finish(figure, synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
     with crs_lib.replaced_file(path) as part:
         figure.savefig(part, format="png", dpi=80)
     plt.close(figure)
+
+
+def finish(figure: plt.Figure, synthetic: bool) -> None:
+    """Lay a figure out; one from the synthetic set says so."""
+    if synthetic:
+        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
+    figure.tight_layout()
 
 
 def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) -> None:
@@ -200,6 +206,20 @@ def draw_recording(
     below.set(xlabel="time (s)", xlim=(0, seconds), ylim=(len(names) - 0.4, -0.6))
     # A name is no formula, whatever signs are in it.
     (middle if attention is None else over).set_title(title, parse_math=False)
+    return figure
+
+
+def draw_mind(levels_db: Sequence[float], chances: np.ndarray, level_db: float) -> plt.Figure:
+    """The counter's probability of two classes over the level of a mixture's second sound.
+
+    chances: of each of the levels (dB above the first sound), in [0, 1]. level_db: the one chosen.
+    """
+    figure, axis = plt.subplots(figsize=(9, 3))
+    axis.plot(levels_db, chances, "o-")
+    axis.plot(level_db, np.interp(level_db, levels_db, chances), "o", color="C3", markersize=10)
+    axis.axhline(0.5, color="grey", linestyle=":")
+    axis.set(xlabel="second sound above the first (dB)", ylabel="chance of two", ylim=(-0.02, 1.02))
+    axis.set_title("the counter's mind")
     return figure
 
 
