@@ -4,6 +4,7 @@
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make check  style
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
+# make examples   what predict.py and the page show, with the shipped weights, for the README
 # make pictures   those of the data and the networks, from the recordings that make run prepared
 # make docs   the README's pictures, and its tables from the files that hold them
 
@@ -45,8 +46,8 @@ app: $(VENV)/installed-app
 test-app: $(VENV)/installed-app
 	$(RUN) -m pytest -q -n 0 tests_app
 
-# of the page, with the weights that are shipped and the recordings that make run prepared
-picture-app: $(VENV)/installed-app
+examples: $(VENV)/installed-app
+	$(RUN) docs/label_example.py
 	APP_PICTURE=docs/app.png $(RUN) -m pytest -q -n 0 tests_app -k picture_for_the_readme
 
 $(VENV)/installed-app: requirements-app.txt $(VENV)/installed
@@ -58,4 +59,4 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test bench check docs pictures app test-app picture-app
+.PHONY: run quick test bench check docs pictures app test-app examples

@@ -51,11 +51,26 @@ def free_port():
         return some.getsockname()[1]
 
 
-def start_app(*flags):
+# Writes down whom a process asks for an address, and whom it connects to.
+LISTENER = """
+import os, sys
+
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        where = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
+        with open(os.environ["CALLS"], "a") as file:
+            print(where[0] if isinstance(where, tuple) else where, file=file)
+
+sys.addaudithook(note)
+"""
+
+
+def start_app(*flags, environment=None):
     """A process of app.py that answers, and its address."""
     port = free_port()
     words = [sys.executable, str(HERE / "app.py"), "--port", str(port), *map(str, flags)]
-    process = subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, **(environment or {})}
+    process = subprocess.Popen(words, cwd=HERE, stdout=subprocess.PIPE, text=True, env=environment)
     line = process.stdout.readline()
     assert line.startswith(f"open  http://127.0.0.1:{port}  in your browser"), line
     return process, f"http://127.0.0.1:{port}"
@@ -97,8 +112,12 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def app(home):
-    places = ("--models", home / "models", "--dataset", home / "data")
-    process, address = start_app(*places, "--most-minutes", 1, "--most-mb", 5, "--threads", 1)
+    flags = ["--models", home / "models", "--dataset", home / "data"]
+    flags += ["--most-minutes", 1, "--most-mb", 5, "--threads", 1]
+    (home / "hook").mkdir()
+    (home / "hook" / "sitecustomize.py").write_text(LISTENER)
+    calls = {"PYTHONPATH": str(home / "hook"), "CALLS": str(home / "calls.txt")}
+    process, address = start_app(*flags, environment=calls)
     yield process, address
     process.terminate()
     process.wait(30)
@@ -217,7 +236,13 @@ def test_what_is_too_long_too_large_or_no_sound_is_said(page, tmp_path):
     expect(page.get_by_text("exceed the maximum allowed size of 5")).to_be_visible()
 
 
-def test_it_listens_on_this_machine_alone_and_calls_nobody(app):
+def test_it_calls_nobody_but_itself(page, home):
+    """From its start to now, with a page open."""
+    calls = set((home / "calls.txt").read_text().split())
+    assert "127.0.0.1" in calls and calls <= {"127.0.0.1", "localhost"}
+
+
+def test_it_listens_on_this_machine_alone(app):
     """Linux says which process has which socket, and where the other end is."""
     process, _ = app
     folder = Path("/proc", str(process.pid), "fd")
