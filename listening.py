@@ -19,6 +19,7 @@ from torch import nn
 
 import esc10_data
 import hearing
+import networks
 import set_data
 import timeline
 from crs_lib import InputError
