@@ -101,6 +101,16 @@ def run_name(script: str, model: str, set_number: int, sample_rate: int) -> str:
     return f"{script}_{model}_set{set_number}_{rate_tag(sample_rate)}"
 
 
+def flow_model(counter_model: str, classifier_model: str) -> str:
+    """What stands for the model in the run name of a flow: the names of both its networks."""
+    return f"{counter_model}-{classifier_model}"
+
+
+def flow_name(counter_model: str, classifier_model: str, set_number: int, sample_rate: int) -> str:
+    """Run name of the flow of these networks on a set."""
+    return run_name(FLOW, flow_model(counter_model, classifier_model), set_number, sample_rate)
+
+
 def weights_path(models: str, name: str) -> Path:
     """The weights of a finished training, by its run name."""
     return Path(models, f"{name}.pt")
@@ -217,11 +227,14 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
             parser.add_argument(name.lower(), nargs=many, metavar=name, default=value, **options)
             continue
         options |= {"default": value, "dest": name.lower()}
-        options["help"] += f" (default: {value if value != '' else 'empty'})".replace("%", "%%")
+        options["help"] += f" (default: {value if value not in ('', []) else 'empty'})".replace(
+            "%", "%%"
+        )
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            kind = type(value[0] if isinstance(value, list) else value)
+            # An empty list tells no type, but its good values do.
+            kind = type((value or good[name])[0] if isinstance(value, list) else value)
             options |= {
                 "type": reader(kind, good.get(name)),
                 "metavar": kind.__name__.upper(),

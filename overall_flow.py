@@ -143,7 +143,7 @@ def main() -> None:
     table = predictions(trained, stems, test_rows, data)
     table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
 
-    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
     run = report.new_run(crs_lib.FLOW, model, constants)
     record = report.make_record(
