@@ -64,7 +64,8 @@ def write_mixtures(
     """Write the mixtures of one clip with several; returns how many."""
     mixtures = esc10_data.to_pcm16(esc10_data.mix(clip_a, clips_b))
     for stem_b, mixture in zip(stems_b, mixtures, strict=True):
-        esc10_data.write_pcm16(folder / f"{stem_a}_{stem_b}.wav", mixture, SAMPLE_RATE)
+        wav = esc10_data.wav_of(mixture, SAMPLE_RATE)
+        (folder / f"{stem_a}_{stem_b}.wav").write_bytes(wav)
     return len(stems_b)
 
 

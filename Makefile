@@ -2,6 +2,7 @@
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
+# make report the results as one page, results/report.html
 # make check  style
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make examples   what predict.py and the page show, with the shipped weights, for the README
@@ -28,6 +29,9 @@ BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_n
 bench: $(VENV)/installed
 	for name in $(BENCHMARKS); do $(RUN) benchmarks/$$name.py || exit 1; done
 	$(RUN) benchmarks/show_all.py
+
+report: $(VENV)/installed
+	$(RUN) show_report.py
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .
@@ -59,4 +63,4 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test bench check docs pictures app test-app examples
+.PHONY: run quick test bench report check docs pictures app test-app examples

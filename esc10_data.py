@@ -113,14 +113,14 @@ def from_pcm16(samples: np.ndarray) -> np.ndarray:
 
 def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
     """Write a waveform within FULL_SCALE as mono 16-bit WAV."""
-    write_pcm16(path, to_pcm16(waveform), sample_rate)
+    Path(path).write_bytes(wav_of(to_pcm16(waveform), sample_rate))
 
 
-def write_pcm16(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Write int16 samples as mono WAV, its header made once: a library takes several times as long
-    for a file, and there are 72,000.
+def wav_of(samples: np.ndarray, sample_rate: int) -> bytes:
+    """What a mono WAV of int16 samples holds. Its header is made once: a library takes several
+    times as long for a file, and there are 72,000.
     """
-    Path(path).write_bytes(wav_header(len(samples), sample_rate) + samples.tobytes())
+    return wav_header(len(samples), sample_rate) + samples.tobytes()
 
 
 @functools.cache

@@ -223,6 +223,15 @@ def draw_mind(levels_db: Sequence[float], chances: np.ndarray, level_db: float) 
     return figure
 
 
+def plot_spectrogram(
+    path: Path, synthetic: bool, spectrogram: np.ndarray, sample_rate: int
+) -> None:
+    """One clip's magnitudes (bins, frames), small."""
+    figure, axis = plt.subplots(figsize=(5, 2.2))
+    draw_spectrogram(axis, spectrogram, sample_rate)
+    save_picture(figure, path, synthetic)
+
+
 def draw_spectrogram(
     axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int, seconds: float = CLIP_SECONDS
 ) -> None:

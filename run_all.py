@@ -209,8 +209,7 @@ def has_weights(run: Path, path: Path) -> bool:
 
 def flow_name(set_number: int) -> str:
     """Run name of the flow on a set."""
-    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
-    return crs_lib.run_name(crs_lib.FLOW, model, set_number, SAMPLE_RATE)
+    return crs_lib.flow_name(COUNTER_MODEL, CLASSIFIER_MODEL, set_number, SAMPLE_RATE)
 
 
 def devices() -> queue.Queue:
@@ -241,7 +240,7 @@ def show_summary(handed: dict) -> None:
     """Write the summary over the sets, print its table and where the pictures are."""
     results = Path(handed["RESULTS"])
     faithful = (COUNTER_MODEL, CLASSIFIER_MODEL) == ("asc", "isocc")
-    model = "" if faithful else f"_{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    model = "" if faithful else f"_{crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)}"
     path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(set(SETS))}.json"
     summary = report.summarise(results, [flow_name(number) for number in dict.fromkeys(SETS)], path)
     print("\n" + report.summary_table(summary))
@@ -249,6 +248,7 @@ def show_summary(handed: dict) -> None:
     drawn += [file for run in summary["runs"] for file in sorted((results / run).glob("*.png"))]
     print("pictures:", *drawn, sep="\n  ")
     print(f"summary: {path} (and .csv, .md)")
+    print(f"a page of all this: {crs_lib.command('show_report.py', **handed)}")
 
 
 def main() -> None:

@@ -65,6 +65,7 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
                 "WRITE",
                 "MODEL",
                 "N_JOBS",
+                "SETS",
             ):
                 continue  # stated in each script
             if script in ("predict.py", "app.py") and name in OF_THE_WEIGHTS:

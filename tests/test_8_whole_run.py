@@ -27,6 +27,7 @@ from conftest import (
 import crs_lib
 import hearing
 import networks
+import report
 import set_data
 
 
@@ -297,6 +298,27 @@ def test_the_audit_asks_the_counter(home, tmp_path, here):
     assert answers["mixtures, one stem 0 dB down"]["counted_as_two"] == pytest.approx(expected)
     assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
     assert record["synthetic"] and os.path.getsize(folder / "audit.png") < 300_000
+
+
+def test_the_page_shows_the_whole_run(home, tmp_path, here):
+    results = tmp_path / "results"
+    shutil.copytree(home / "results", results)
+    out = here("show_report.py", "--dataset", home / "data", "--results", results, status=0)
+    assert out.startswith("SYNTHETIC") and "sets 1: " in out and "without their sounds" not in out
+    page = (results / "report.html").read_text()
+    (flow,) = results.glob("*_overall_flow_*/predictions.csv")
+    table = pd.read_csv(flow)
+    nb_wrong = (table["with_counter"] != table["truth"]).sum()
+    assert page.count("<article>") == page.count("<audio") == nb_wrong > 0
+    assert "is not there any more" not in page
+    # Two of the flow, four of each of two kinds, one of attention, three over all sets.
+    assert page.count("<img") == 2 + 8 + 1 + 3 + nb_wrong
+    summary = json.loads((results / "summary_4k_1.json").read_text())
+    for _, figure, *_ in report.summary_rows(summary)[1][1:]:
+        assert f"<td>{figure}</td>" in page
+    # run_all.py ends with the command that makes it.
+    command = "python show_report.py --dataset dataset_demo --results dataset_demo/results"
+    assert f"a page of all this: {command}\n" in (home / "out.txt").read_text()
 
 
 def test_predict_answers_as_the_flow_does(home):
