@@ -6,8 +6,8 @@
 # make check  style
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make examples   what predict.py and the page show, with the shipped weights, for the README
-# make pictures   those of the data and the networks, from the recordings that make run prepared
-# make docs   the README's pictures, and its tables from the files that hold them
+# make pictures   the README's, of flow, data and networks, from the recordings that make run prepared
+# make docs   the README's tables from the files that hold them
 
 PYTHON ?= python3
 VENV = .venv
@@ -38,7 +38,6 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 
 docs: $(VENV)/installed
-	$(RUN) docs/draw_flow.py
 	$(RUN) docs/fill_readme.py
 
 pictures: $(VENV)/installed
