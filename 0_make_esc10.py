@@ -66,5 +66,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    source = crs_lib.esc50_dir(DATASET, ESC50_DIR)
-    crs_lib.run(main, DATASET, synthetic=crs_lib.is_synthetic(source))
+    crs_lib.run(
+        main,
+        DATASET,
+        synthetic=lambda: crs_lib.is_synthetic(crs_lib.esc50_dir(DATASET, ESC50_DIR)),
+    )

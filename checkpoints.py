@@ -1,6 +1,6 @@
 """What a training leaves on disk: checkpoints that it goes on from, and finished weights."""
 
-import pickle
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,17 +12,29 @@ import report
 from crs_lib import InputError
 
 LAST = "last.pt"  # a run's checkpoint, written after every epoch
-WEIGHTS_KEYS = (
-    "weights",
-    "constants",
-    "data",
-    "classes",
-    "run",
-    "metrics",
-    "versions",
-    "synthetic",
-    "forgotten",
-)
+# What the files hold, and of which type it is.
+CHECKPOINT_KINDS = {
+    "constants": dict,
+    "data": dict,
+    "state": dict,
+    "network": dict,
+    "averaged": dict,
+    "optimiser": dict,
+    "scheduler": dict,
+    "random": torch.Tensor,
+    "random_device": torch.Tensor,
+}
+WEIGHTS_KINDS = {
+    "weights": dict,
+    "constants": dict,
+    "data": dict,
+    "classes": list,
+    "run": str,
+    "metrics": dict,
+    "versions": dict,
+    "synthetic": bool,
+    "forgotten": dict,
+}
 
 
 class Learner(NamedTuple):
@@ -54,8 +66,9 @@ def start_run(script: str, model: str, constants: dict) -> report.Run:
         if (last.parent / report.RECORD).exists():
             continue
         try:
-            content = torch.load(last, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError):
+            content = read(last, CHECKPOINT_KINDS)
+            nb_epochs = len(content["state"]["history"])
+        except (InputError, KeyError, TypeError):
             print(f"{last} cannot be read and is passed over")
             continue
         if report.is_same_work(content, run.constants, run.data):
@@ -101,14 +114,22 @@ def set_random_state(state: torch.Tensor, device: torch.device) -> None:
 
 
 def load_checkpoint(path: Path, learner: Learner) -> dict:
-    """Put networks, optimiser, scheduler and random states back; returns the loop's state."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    learner.network.load_state_dict(content["network"])
-    learner.averaged.load_state_dict(content["averaged"])
-    learner.optimiser.load_state_dict(content["optimiser"])
-    learner.scheduler.load_state_dict(content["scheduler"])
-    torch.set_rng_state(content["random"])
-    set_random_state(content["random_device"], learner.device)
+    """Put networks, optimiser, scheduler and random states back; returns the loop's state.
+
+    Raises InputError if they do not fit.
+    """
+    content = read(path, CHECKPOINT_KINDS)
+    try:
+        learner.network.load_state_dict(content["network"])
+        learner.averaged.load_state_dict(content["averaged"])
+        learner.optimiser.load_state_dict(content["optimiser"])
+        learner.scheduler.load_state_dict(content["scheduler"])
+        torch.set_rng_state(content["random"])
+        set_random_state(content["random_device"], learner.device)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: does not fit this training ({in_short(error)}): remove it to begin anew"
+        ) from None
     return content["state"]
 
 
@@ -140,10 +161,28 @@ def save_weights(
 def read_weights(path: Path) -> dict:
     """What save_weights wrote; no code in it is run. Raises InputError if it cannot be read."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: content[key] for key in WEIGHTS_KEYS}
-    except (RuntimeError, pickle.UnpicklingError, KeyError, EOFError, TypeError) as error:
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        return read(path, WEIGHTS_KINDS)
+    except InputError as error:
         raise InputError(
-            f"{path}: not weights that can be read ({reason}): remove it and train again"
+            f"{error}: not weights that can be read: remove it and train again"
         ) from None
+
+
+def read(path: Path, kinds: dict[str, type]) -> dict:
+    """What torch.save wrote, if it has these keys and values of these types; no code in it is run.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        odd = [key for key, kind in kinds.items() if not isinstance(content[key], kind)]
+    except Exception as error:  # a damaged file makes torch raise anything
+        raise InputError(f"{path} cannot be read ({in_short(error)})") from None
+    if odd:
+        raise InputError(f"{path} cannot be read (its {odd[0]} is no {kinds[odd[0]].__name__})")
+    return {key: content[key] for key in kinds}
+
+
+def in_short(error: Exception) -> str:
+    """An error's text, at most 100 characters on one line; its type where it has none."""
+    return " ".join(str(error).split())[:100] or type(error).__name__

@@ -5,6 +5,7 @@ It imports nothing that takes time, so that every script starts fast.
 
 import argparse
 import ast
+import errno
 import json
 import os
 import shlex
@@ -15,7 +16,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from good_values import GOOD_VALUES, as_text, reader
+from good_values import GOOD_VALUES, kind_of, reader, why_bad
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("train", "val", "test")
@@ -165,7 +166,9 @@ def replaced_file(path: Path) -> Iterator[Path]:
 def write_json(path: Path, content: dict | list) -> None:
     """Write a JSON file whole or not at all."""
     with replaced_file(path) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # What is no UTF-8 in a path becomes an escape that JSON has too.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 # ---------------------------------------------------------------- constants from the command line
@@ -233,8 +236,7 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            # An empty list tells no type, but its good values do.
-            kind = type((value or good[name])[0] if isinstance(value, list) else value)
+            kind = kind_of(value, good.get(name))
             options |= {
                 "type": reader(kind, good.get(name)),
                 "metavar": kind.__name__.upper(),
@@ -248,9 +250,8 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
         parser.error(f"unknown: {' '.join(unknown)}; the flags are {flags}")
     for name in known:
         value = getattr(given, name.lower())
-        for item in value if isinstance(value, list) else [value]:
-            if name in good and item not in good[name]:
-                parser.error(f"{flag_of(name)} {item}: good values are {as_text(good[name])}")
+        if reason := why_bad(name, value, good.get(name)):
+            parser.error(f"{flag_of(name)} {reason}")
         names[name] = value
     return {name: names[name] for name in known}
 
@@ -279,6 +280,8 @@ def command(script: str, **constants: object) -> str:
 
 def need(path: Path, script: str, **constants: object) -> None:
     """Raise InputError, naming the script to run first, if an earlier step's output is missing."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is neither a file nor a folder: remove it")
     if not path.exists():
         raise InputError(f"{path} is missing: run  {command(script, **constants)}  first")
 
@@ -286,12 +289,17 @@ def need(path: Path, script: str, **constants: object) -> None:
 # ------------------------------------------------------------------------------ running a script
 
 
-def run(main: Callable[[], int | None], dataset: str = "", synthetic: bool = False) -> None:
+def run(
+    main: Callable[[], int | None],
+    dataset: str = "",
+    synthetic: Callable[[], bool] = lambda: False,
+) -> None:
     """Run a script's main(); what a user can mend becomes one line on standard error, status 1.
 
     dataset: the root of the prepared data; where it is synthetic (or `synthetic` says that it
     will be) the first and the last line of output say so.
     """
+    sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal has not
     try:
         if synthetic or (dataset and is_synthetic(dataset)):
             say_synthetic(dataset)
@@ -302,7 +310,15 @@ def run(main: Callable[[], int | None], dataset: str = "", synthetic: bool = Fal
         print(error, file=sys.stderr)
         status = 1
     except OSError as error:
-        print(f"{error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ": make room there and run it again" if full else ""
+        print(f"{error.filename or 'a file'}: {error.strerror or error}{advice}", file=sys.stderr)
+        status = 1
+    except (MemoryError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and "memory" not in text:
+            raise
+        print(f"out of memory ({text[:100]}): try smaller constants, --batch say", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -43,14 +43,16 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     Returns what `as_clip` makes of it. Raises InputError, naming the file, if it cannot be read, is
     empty or is not finite.
     """
-    with reading(path):
+    # One more second than is kept: the resampling looks ahead.
+    seconds = CLIP_SECONDS + 1
+    with reading(path), sf.SoundFile(path) as file:
         if method == "load":
             # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
             # another reader, which wants other programs.
-            with sf.SoundFile(path) as file:
-                waveform, _ = librosa.load(file, sr=sample_rate)
+            waveform, _ = librosa.load(file, sr=sample_rate, duration=seconds)
         else:
-            samples, rate = sf.read(path, dtype="float32", always_2d=True)
+            rate = file.samplerate
+            samples = file.read(seconds * rate, dtype="float32", always_2d=True)
             waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
     if len(waveform) == 0 and sf.info(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
@@ -61,8 +63,10 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Around what reads a sound file: what goes wrong is an InputError that names the file."""
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise InputError(f"{path}: there is no such file")
+    if not Path(path).is_file():  # to open a pipe would be to wait for a writer
+        raise InputError(f"{path}: cannot be read as sound (it is no file)")
     try:
         yield
     except (sf.LibsndfileError, librosa.ParameterError, OSError) as error:
@@ -143,6 +147,9 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
     header = wav_header(clips.shape[1], sample_rate)
     wrong = []
     for row, path in enumerate(files):
+        if not Path(path).is_file():
+            wrong.append(f"{path}: cannot be read (no such file)")
+            continue
         try:
             content = Path(path).read_bytes()
             if content.startswith(header) and len(content) == len(header) + 2 * clips.shape[1]:
@@ -252,13 +259,15 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
 def class_numbers(folder: Path) -> tuple[list[str], list[int]]:
     """The classes of a folder of renamed clips (sorted) and the numbers they all have.
 
-    Raises InputError if a file is not called class-and-number, or the numbers of two classes
-    differ: one division text serves every class.
+    Raises InputError if a file is not called class-and-number, the numbers of two classes differ
+    (one division text serves every class), or a class has the + in its name that joins two names.
     """
     numbers = {}
     for name, files in class_files(folder).items():
         found = [re.fullmatch(re.escape(name) + r"(\d+)\.wav", path.name) for path in files]
         wrong = [str(path) for path, match in zip(files, found, strict=True) if not match]
+        if "+" in name:
+            raise InputError(f"{folder / name}: a class may not have a + in its name")
         if wrong:
             raise InputError(f"{', '.join(wrong)}: not called {name}<number>.wav")
         numbers[name] = sorted(int(match[1]) for match in found)
@@ -283,12 +292,12 @@ def read_division(
     numbers = {}
     for part in crs_lib.PARTS:
         path = crs_lib.division_txt(folder, set_number, part)
-        try:
-            numbers[part] = [int(word) for word in path.read_text().split(",")]
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing: run  {redo}  first") from None
-        except ValueError:
-            raise InputError(f"{path}: not one line of numbers such as  1, 11, 21") from None
+        if not path.is_file():
+            raise InputError(f"{path} is missing: run  {redo}  first")
+        text = path.read_bytes().decode("ascii", errors="replace")
+        if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", text):
+            raise InputError(f"{path}: not one line of numbers such as  1, 11, 21")
+        numbers[part] = [int(word) for word in text.split(",")]
     together = [number for members in numbers.values() for number in members]
     if len(set(together)) < len(together):
         raise InputError(f"{folder}/set{set_number}: a number stands in two parts, or twice in one")

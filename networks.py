@@ -19,6 +19,7 @@ import hearing
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from crs_lib import InputError
+from good_values import GOOD_VALUES, why_bad
 from more_models import LogMel
 
 EVALUATION_BATCH = 64
@@ -161,6 +162,9 @@ def load_network(
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)
     constants = content["constants"]
+    for name in ("SET", "SAMPLE_RATE", "N_FFT"):
+        if reason := why_bad(name, constants.get(name), GOOD_VALUES[name]):
+            raise InputError(f"{path}: its {name} is {reason}")
     if (constants["SET"], constants["SAMPLE_RATE"]) != (set_number, sample_rate):
         raise InputError(
             f"{path}: holds weights of set {constants['SET']} at {constants['SAMPLE_RATE']} Hz, "
@@ -170,14 +174,16 @@ def load_network(
         kind = "the synthetic set" if content["synthetic"] else "real recordings"
         raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
     nb_outputs = 2 if script == crs_lib.COUNTER else len(content["classes"])
-    if constants["MODEL"] not in NETWORKS:
-        raise InputError(f"{path}: its network {constants['MODEL']} is none of this version")
+    if str(constants.get("MODEL")) not in NETWORKS:
+        raise InputError(f"{path}: its network {constants.get('MODEL')} is none of this version")
     network = build(constants["MODEL"], nb_outputs, sample_rate, constants["N_FFT"], device)
     try:
         network.load_state_dict(content["weights"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:100]
+    except (RuntimeError, AttributeError, TypeError) as error:
+        reason = checkpoints.in_short(error)
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from None
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise InputError(f"{path}: some of the weights are no finite numbers: train again")
     return network.eval(), content
 
 

@@ -180,9 +180,15 @@ def nest(flat: dict[str, object]) -> dict:
 
 
 def read_record(folder: Path) -> dict | None:
-    """A finished run's record, None where the run is not finished."""
+    """A finished run's record, None where the run is not finished.
+
+    Raises InputError if it cannot be read.
+    """
     path = folder / RECORD
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise crs_lib.InputError(f"{path}: no record of a run ({error}): remove it") from None
 
 
 def newest_finished(results: Path, name: str) -> Path | None:

@@ -3,12 +3,17 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PureWindowsPath
 
 import crs_lib
 from crs_lib import InputError
+
+COLUMNS = ("filename", "category", "esc10")  # of ESC-50's table, those that are read
+MARKS = {"true": True, "1": True, "false": False, "0": False}  # a spreadsheet saves True as TRUE
+CUT_OFF = "cut_off"  # stands in the stamp of an output while it is replaced
 
 
 def esc10_rows(folder: Path) -> list[dict[str, str]]:
@@ -22,14 +27,18 @@ def esc10_rows(folder: Path) -> list[dict[str, str]]:
         raise InputError(f"{folder} is not a whole ESC-50 folder: {table} is missing")
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table}: not a table in UTF-8 ({error})") from None
-    lacking = {"filename", "category", "esc10"} - set(rows[0] if rows else ())
-    if lacking:
-        raise InputError(f"{table} has no column {', '.join(sorted(lacking))}")
-    # A spreadsheet saves True as TRUE.
-    rows = [row for row in rows if str(row["esc10"]).strip().lower() in ("true", "1")]
+    if lacking := [name for name in COLUMNS if name not in columns]:
+        raise InputError(f"{table} has no column {', '.join(lacking)}")
+    if twice := [name for name in COLUMNS if columns.count(name) > 1]:
+        raise InputError(f"{table} has {', '.join(twice)} as several columns")
+    rows = [row for number, row in enumerate(rows, 2) if is_esc10(row, f"{table}, row {number}")]
+    counts = Counter(row["filename"] for row in rows)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise InputError(f"{table} has {', '.join(twice[:3])} more than once")
     least = 1 if crs_lib.is_synthetic(folder) else 400
     if len(rows) < least:
         raise InputError(f"{table} has {len(rows)} ESC-10 rows, not {least} or more")
@@ -42,6 +51,23 @@ def esc10_rows(folder: Path) -> list[dict[str, str]]:
     return rows
 
 
+def is_esc10(row: dict[str, str], where: str) -> bool:
+    """Whether a row of the table belongs to ESC-10.
+
+    where: the row, as messages call it. Raises InputError if its mark is none, or its file or class
+    is no plain name: it would lead out of the folders that are read and written.
+    """
+    mark = str(row["esc10"]).strip().lower()
+    if mark not in MARKS:
+        raise InputError(f"{where}: esc10 is {row['esc10']!r}, not True or False")
+    for column in ("filename", "category") if MARKS[mark] else ():
+        name = row[column] or ""
+        plain = PureWindowsPath(name).name == name  # refuses what leads out on any system
+        if not plain or name in ("", "..") or "\0" in name:
+            raise InputError(f"{where}: {column} is {name!r}, not a plain name")
+    return MARKS[mark]
+
+
 def stamp_path(dataset: str, output: str) -> Path:
     """The stamp of the step that made `output` (a name below the root)."""
     return Path(dataset, f"{output}.json")
@@ -50,8 +76,10 @@ def stamp_path(dataset: str, output: str) -> Path:
 def read_stamp(dataset: str, output: str) -> dict | None:
     """The stamp of an output, or None where there is none (or none that can be read)."""
     try:
-        return json.loads(stamp_path(dataset, output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = json.loads(stamp_path(dataset, output).read_text(encoding="utf-8"))
+        whole = isinstance(stamp["constants"], dict) and isinstance(stamp["input"], dict)
+        return stamp if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -4,6 +4,7 @@ A batch is rows of stems (see set_data), which a network gets as `hearing` makes
 """
 
 import copy
+import math
 import os
 import random
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import networks
 import report
 import set_data
 import tmr
+from crs_lib import InputError
 
 
 def seed_everything(seed: int) -> None:
@@ -121,9 +123,12 @@ def fit(
             average_in(averaged, network, step, constants["AVERAGE"] * len(starts))
             total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
         logits = networks.logits_of(averaged, stems, validation_rows, constants["N_FFT"])
+        train_loss = total.item() / len(starts)
+        if not math.isfinite(train_loss):
+            raise InputError(f"{title}: the loss is {train_loss}: try a smaller --learning-rate")
         row = {
             "epoch": epoch,
-            "train_loss": total.item() / len(starts),
+            "train_loss": train_loss,
             "val_loss": loss(logits, validation_targets).item(),
             **{f"val_{name}": value for name, value in validate(logits).items()},
             "seconds": tmr.seconds(timer),
