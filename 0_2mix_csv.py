@@ -21,17 +21,15 @@ def main() -> None:
     timer = tmr.start()
     renamed = crs_lib.rename_dir(DATASET)
     crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
-    classes, numbers = class_numbers(renamed)
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
     redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
-    sets = [read_division(texts, k, numbers, redo) for k in crs_lib.SETS]
-    table = mixture_table(classes, numbers, sets)
     path = crs_lib.mixes_csv(DATASET)
     made_with = {"DIVISION": stamps.division_fingerprint(texts)}
-    with (
-        stamps.stamped(DATASET, path.name, made_with, inputs=[renamed.name]),
-        crs_lib.replaced_file(path) as part,
-    ):
+    inputs = [renamed.name]
+    with stamps.made(DATASET, path, made_with, inputs, crs_lib.replaced_file) as part:
+        classes, numbers = class_numbers(renamed)
+        sets = [read_division(texts, k, numbers, redo) for k in crs_lib.SETS]
+        table = mixture_table(classes, numbers, sets)
         table.to_csv(part, index=False)
     counts = table["set1"].value_counts()
     sizes = " / ".join(str(counts.get(code, 0)) for code in (*DIVISION_CODES.values(), NOT_USED))

@@ -77,17 +77,14 @@ def main() -> None:
     originals = crs_lib.rate_dir(DATASET, SAMPLE_RATE)
     if not originals.exists():
         esc10_data.downsample(DATASET, SAMPLE_RATE, "load", N_JOBS)
-    classes, numbers = esc10_data.class_numbers(originals)
-    clips = load_normalised(originals, classes, numbers)
     mixtures = crs_lib.mix_dir(DATASET, SAMPLE_RATE)
     made_with = {"WRITE": WRITE}
     if WRITE != "all":
         texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
         made_with |= {"SET": SET, "DIVISION": stamps.division_fingerprint(texts)}
-    with (
-        stamps.stamped(DATASET, mixtures.name, made_with, inputs=[originals.name]),
-        crs_lib.replaced_folder(mixtures) as part,
-    ):
+    with stamps.made(DATASET, mixtures, made_with, inputs=[originals.name]) as part:
+        classes, numbers = esc10_data.class_numbers(originals)
+        clips = load_normalised(originals, classes, numbers)
         jobs = []
         for members in parts_to_write(numbers):
             for class_a, class_b in combinations(classes, 2):

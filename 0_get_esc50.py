@@ -19,6 +19,7 @@ import requests
 
 import crs_lib
 import demo_esc50
+import locks
 import stamps
 import tmr
 from crs_lib import InputError
@@ -46,8 +47,8 @@ def download(folder: Path, reason: str) -> None:
     if crs_lib.is_synthetic(DATASET):
         again = crs_lib.command("0_get_esc50.py", DATASET=DATASET, SYNTHETIC=True)
         raise InputError(f"{reason}, and {DATASET} is marked SYNTHETIC: run  {again}  again")
-    url = URL.format(commit=COMMIT)
-    with crs_lib.replaced_folder(folder) as part:
+    url = URL.replace("{commit}", COMMIT)
+    with locks.held(folder), crs_lib.replaced_folder(folder) as part:
         try:
             archive = pooch.retrieve(
                 url,
@@ -94,7 +95,7 @@ def make_synthetic() -> None:
         raise InputError(f"{root} holds real recordings: name another root, --dataset dataset_demo")
     root.mkdir(parents=True, exist_ok=True)
     (root / "SYNTHETIC").write_text(demo_esc50.MARK)
-    with crs_lib.replaced_folder(folder) as part:
+    with locks.held(folder), crs_lib.replaced_folder(folder) as part:
         nb_clips = demo_esc50.make_esc50(part, CLIPS_PER_CLASS, NB_CLASSES, SEED)
     print(f"{nb_clips} synthetic clips written to {folder}")
 

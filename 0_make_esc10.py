@@ -52,10 +52,7 @@ def main() -> None:
     keep_synthetic_apart(esc50)
     esc10 = crs_lib.esc10_dir(DATASET)
     made_with = {"ESC10": stamps.esc10_fingerprint(esc50, rows)}
-    with (
-        stamps.stamped(DATASET, esc10.name, made_with, inputs=[]),
-        crs_lib.replaced_folder(esc10) as part,
-    ):
+    with stamps.made(DATASET, esc10, made_with, inputs=[]) as part:
         for row in tqdm(rows, desc="clips", disable=None):
             folder = part / row["category"]
             folder.mkdir(exist_ok=True)

@@ -50,15 +50,15 @@ def main() -> None:
     originals = crs_lib.rate_dir(DATASET, SAMPLE_RATE)
     crs_lib.need(originals, "0_downsampling.py", DATASET=DATASET, SAMPLE_RATE=SAMPLE_RATE)
     copies = crs_lib.oversample_dir(DATASET, SAMPLE_RATE, OVERSAMPLE)
-    files = [path for paths in class_files(originals).values() for path in paths]
-    clips = uploader(files, SAMPLE_RATE)
     shifts = list(copy_shifts(OVERSAMPLE, MAX_SHIFT).items())[1:]
     made_with = {"OVERSAMPLE": OVERSAMPLE, "MAX_SHIFT": MAX_SHIFT}
     with (
-        stamps.stamped(DATASET, copies.name, made_with, inputs=[originals.name]),
-        crs_lib.replaced_folder(copies) as part,
-        tqdm(total=len(files) * OVERSAMPLE, desc="files", disable=None) as bar,
+        stamps.made(DATASET, copies, made_with, inputs=[originals.name]) as part,
+        tqdm(desc="files", disable=None) as bar,
     ):
+        files = [path for paths in class_files(originals).values() for path in paths]
+        clips = uploader(files, SAMPLE_RATE)
+        bar.reset(total=len(files) * OVERSAMPLE)
         copied = [part / path.parent.name / path.name for path in files]
         for path, copy in zip(files, copied, strict=True):
             copy.parent.mkdir(exist_ok=True)

@@ -89,9 +89,8 @@ def main() -> None:
     esc10, renamed = crs_lib.esc10_dir(DATASET), crs_lib.rename_dir(DATASET)
     crs_lib.need(esc10, "0_make_esc10.py", DATASET=DATASET)
     with (
-        stamps.stamped(DATASET, renamed.name, {}, inputs=[esc10.name]),
-        crs_lib.replaced_folder(renamed) as part,
-        open(part / "names.csv", "w", newline="") as file,
+        stamps.made(DATASET, renamed, {}, inputs=[esc10.name]) as part,
+        open(part / "names.csv", "w", newline="", encoding="utf-8") as file,
     ):
         names = csv.writer(file)
         names.writerow(("file", "class", "number", "original", "fold", "src_file", "take"))

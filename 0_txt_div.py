@@ -11,7 +11,6 @@ Takes   a second.
 """
 
 import re
-from contextlib import nullcontext
 
 import crs_lib
 import stamps
@@ -23,6 +22,8 @@ from esc10_data import class_numbers
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
 crs_lib.constants_from_command_line(globals())
+
+TEXT_NAME = re.compile(r"set\d+/set\d+_(train|val|test)\.txt|(.*/)?\.DS_Store")
 
 
 def divide(numbers: list[int], set_number: int) -> dict[str, list[int]]:
@@ -40,26 +41,24 @@ def main() -> None:
     timer = tmr.start()
     renamed = crs_lib.rename_dir(DATASET)
     crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
-    _, numbers = class_numbers(renamed)
-    lacking = [str(digit) for digit in range(10) if digit not in {n % 10 for n in numbers}]
-    if lacking:
-        raise InputError(f"{renamed}: no clip's number ends in {', '.join(lacking)}")
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-    if texts.is_dir():
-        here = (path.name for path in texts.iterdir())
-        others = [name for name in here if not re.fullmatch(r"set\d+|\.DS_Store", name)]
-        if others:
-            raise InputError(f"{texts} holds {', '.join(sorted(others))} and is not replaced")
-    # Somebody's own place for the texts is no output of this root: it gets no stamp.
-    stamp = (
-        nullcontext() if DIVISION_DIR else stamps.stamped(DATASET, texts.name, {}, [renamed.name])
-    )
-    with stamp, crs_lib.replaced_folder(texts) as part_folder:
+    inside = (path for path in texts.rglob("*") if not path.is_dir())
+    names = (path.relative_to(texts).as_posix() for path in inside)
+    others = sorted(name for name in names if not TEXT_NAME.fullmatch(name))
+    if others:
+        raise InputError(f"{texts} holds {', '.join(others[:3])} and is not replaced")
+    inputs = [renamed.name]
+    # Somebody's own place for the texts is no output of this root.
+    with stamps.made(DATASET, texts, {}, inputs, stamped=not DIVISION_DIR) as part_folder:
+        _, numbers = class_numbers(renamed)
+        lacking = [str(digit) for digit in range(10) if digit not in {n % 10 for n in numbers}]
+        if lacking:
+            raise InputError(f"{renamed}: no clip's number ends in {', '.join(lacking)}")
         for set_number in crs_lib.SETS:
             for part, members in divide(numbers, set_number).items():
                 path = crs_lib.division_txt(part_folder, set_number, part)
                 path.parent.mkdir(exist_ok=True)
-                path.write_text(", ".join(map(str, members)) + "\n")
+                path.write_text(", ".join(map(str, members)) + "\n", newline="\n")
     sizes = " / ".join(str(len(members)) for members in divide(numbers, 1).values())
     print(f"{len(crs_lib.SETS)} sets of {sizes} numbers a class (train / val / test) in {texts}")
     print(f"done in {tmr.elapsed(timer)}")

@@ -138,7 +138,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS)
+    run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS, data.stamps)
     history, best = training.fit(
         run,
         network,

@@ -124,7 +124,7 @@ def main() -> None:
     answers = shares_of_two(groups, network, counter["N_FFT"])
 
     constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
-    run = report.new_run("audit", COUNTER_MODEL, constants)
+    run = report.new_run("audit", COUNTER_MODEL, constants, data.stamps)
     pictures.plot_audit(run, answers, LEVELS_DB)
     record = {
         **report.header(run, report.machine(str(device), torch.get_num_threads())),

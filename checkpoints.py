@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import crs_lib
+import locks
 import report
 from crs_lib import InputError
 
@@ -47,23 +48,27 @@ class Learner(NamedTuple):
     device: torch.device
 
 
-def start_run(script: str, model: str, constants: dict) -> report.Run:
+def start_run(script: str, model: str, constants: dict, data: dict) -> report.Run:
     """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
 
-    model: name in networks.NETWORKS, crs_lib.BOTH behind it where trained on both.
-    Raises InputError if its weights would replace some that are real by synthetic ones, or the
-    reverse.
+    Until the script ends nobody else may train these weights or go on with this run.
+    model: name in networks.NETWORKS, crs_lib.BOTH behind it where trained on both. data: the
+    stamps of what was read, from before that.
+    Raises InputError if somebody else does, if the data was replaced meanwhile, or if its weights
+    would replace some that are real by synthetic ones, or the reverse.
     """
-    run = report.new_run(script, model, constants)
+    run = report.describe(script, model, constants, data)
     results = Path(constants["RESULTS"])
     weights = crs_lib.weights_path(constants["MODELS"], run.name)
+    locks.hold(weights)
     if weights.exists() and read_weights(weights)["synthetic"] != run.synthetic:
         kind = "real recordings" if run.synthetic else "the synthetic set"
         raise InputError(f"{weights} was trained on {kind}: name another folder with --models")
     if not constants["RESUME"]:
-        return run
+        return report.in_new_folder(run)
     for last in sorted(results.glob(f"*_{run.name}/{LAST}"), key=report.last_change, reverse=True):
-        if (last.parent / report.RECORD).exists():
+        record = last.with_name(report.RECORD)
+        if record.exists():
             continue
         try:
             content = read(last, CHECKPOINT_KINDS)
@@ -72,10 +77,13 @@ def start_run(script: str, model: str, constants: dict) -> report.Run:
             print(f"{last} cannot be read and is passed over")
             continue
         if report.is_same_work(content, run.constants, run.data):
-            print(f"resuming {last.parent} after {len(content['state']['history'])} epochs")
+            locks.hold(record)
+            if record.exists():
+                continue  # finished between the two looks
+            print(f"resuming {last.parent} after {nb_epochs} epochs")
             return run._replace(folder=last.parent)
     print("no unfinished run of these constants: starting a new one")
-    return run
+    return report.in_new_folder(run)
 
 
 def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
@@ -92,8 +100,15 @@ def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
         # Of the device that trains: a resumed run may see fewer of them.
         "random_device": random_state(learner.device),
     }
-    with crs_lib.replaced_file(run.folder / LAST) as part:
-        torch.save(content, part)
+    save(content, run.folder / LAST)
+
+
+def save(content: dict, path: Path) -> None:
+    """Write a file as torch does, whole or not at all. Raises OSError where the disk is full."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)  # to a full disk it would fail without saying why
+    with crs_lib.replaced_file(path) as part:
+        part.write_bytes(buffer.getbuffer())
 
 
 def random_state(device: torch.device) -> torch.Tensor:
@@ -153,8 +168,7 @@ def save_weights(
         "synthetic": crs_lib.is_synthetic(run.constants["DATASET"]),
         "forgotten": {name: value.cpu() for name, value in forgotten.items()},
     }
-    with crs_lib.replaced_file(path) as part:
-        torch.save(content, part)
+    save(content, path)
     return path
 
 

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tokenize
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from good_values import GOOD_VALUES, kind_of, reader, why_bad
@@ -27,6 +27,7 @@ SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
 FLOW = "overall_flow"
 BOTH = "_both"  # behind the network's name where it was trained on both
+AT_END = ExitStack()  # what is undone when the script that runs has ended
 
 
 class InputError(Exception):
@@ -130,17 +131,22 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     """Write a folder whole or not at all: yields `<folder>.part`, renamed when the block ends.
 
     A block that fails leaves the earlier folder as it was.
-    Raises InputError where `folder` is a link: what it points to is not this project's to replace.
+    Raises InputError where `folder` is a file, or a link: what it points to is not this project's
+    to replace.
     """
-    if folder.is_symlink():
-        raise InputError(f"{folder} is a symbolic link, which is never replaced: remove it first")
+    kind = "a symbolic link" if folder.is_symlink() else "a file" if folder.is_file() else ""
+    if kind:
+        raise InputError(f"{folder} is {kind}, which is never replaced: remove it first")
     part = folder.with_name(folder.name + ".part")
     old = folder.with_name(folder.name + ".old.part")
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # somebody was killed between the two renames below
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        yield part
+        with located(part):
+            yield part
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -156,11 +162,24 @@ def replaced_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        yield part
+        with located(part):
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())  # else a power cut may leave the new name on no content
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     part.replace(path)
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Give an error of the system that names no file, as a full disk's, the path where it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_json(path: Path, content: dict | list) -> None:
@@ -301,11 +320,12 @@ def run(
     """
     sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal has not
     try:
-        if synthetic or (dataset and is_synthetic(dataset)):
-            say_synthetic(dataset)
-        status = main()
-        if dataset and is_synthetic(dataset):
-            say_synthetic(dataset)
+        with AT_END:
+            if synthetic() or (dataset and is_synthetic(dataset)):
+                say_synthetic(dataset)
+            status = main()
+            if dataset and is_synthetic(dataset):
+                say_synthetic(dataset)
     except InputError as error:
         print(error, file=sys.stderr)
         status = 1

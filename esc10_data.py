@@ -180,12 +180,9 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
     """
     renamed, folder = crs_lib.rename_dir(dataset), crs_lib.rate_dir(dataset, sample_rate)
     crs_lib.need(renamed, "0_rename_files.py", DATASET=dataset)
-    files = [path for paths in class_files(renamed).values() for path in paths]
     made_with = {"SAMPLE_RATE": sample_rate, "METHOD": method}
-    with (
-        stamps.stamped(dataset, folder.name, made_with, inputs=[renamed.name]),
-        crs_lib.replaced_folder(folder) as part,
-    ):
+    with stamps.made(dataset, folder, made_with, inputs=[renamed.name]) as part:
+        files = [path for paths in class_files(renamed).values() for path in paths]
 
         def write(path: Path) -> str:
             """Why a clip could not be read; empty where it could."""

@@ -145,7 +145,7 @@ def main() -> None:
 
     model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
-    run = report.new_run(crs_lib.FLOW, model, constants)
+    run = report.new_run(crs_lib.FLOW, model, constants, data.stamps)
     record = report.make_record(
         run,
         metrics.flow_figures,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import crs_lib
+import locks
 import metrics
 import stamps
 import tmr
@@ -50,17 +51,29 @@ class Run(NamedTuple):
 # --------------------------------------------------------------------------------------- records
 
 
-def new_run(script: str, model: str, constants: dict) -> Run:
-    """A run that starts now, of these constants on the data as it is.
+def describe(script: str, model: str, constants: dict, data: dict) -> Run:
+    """A run of these constants, which has no folder yet.
 
-    Its folder has a name that is not there yet; it is made when something is written.
+    data: the stamps of what it has read, from before that. Raises InputError if any of it was
+    replaced since.
     """
-    run = Run(Path(), script, model, constants, data_stamps(constants), commit())
-    results, now = Path(constants["RESULTS"]), tmr.now()
-    folder, repeat = results / f"{now}_{run.name}", 1
-    while folder.exists():
+    stamps.refuse_changed(constants["DATASET"], data)
+    return Run(Path(), script, model, constants, data, commit())
+
+
+def new_run(script: str, model: str, constants: dict, data: dict) -> Run:
+    """A run that starts now, in a folder of its own; arguments and errors as of `describe`."""
+    return in_new_folder(describe(script, model, constants, data))
+
+
+def in_new_folder(run: Run) -> Run:
+    """The run with a folder that was not there yet, and that nobody else writes to."""
+    results, now, repeat = Path(run.constants["RESULTS"]), tmr.now(), 1
+    folder = results / f"{now}_{run.name}"
+    while not locks.new_folder(folder):
         repeat += 1
         folder = results / f"{now}-{repeat}_{run.name}"
+    locks.hold(folder / RECORD)
     return run._replace(folder=folder)
 
 
@@ -160,10 +173,11 @@ def make_record(
 
 def write_run(run: Run, record: dict, predictions: pd.DataFrame) -> None:
     """Write history.csv and predictions.csv, then run.json, whose presence says: finished."""
-    run.folder.mkdir(parents=True, exist_ok=True)
     if record["history"]:
-        pd.DataFrame(record["history"]).to_csv(run.folder / "history.csv", index=False)
-    predictions.to_csv(run.folder / PREDICTIONS, index=False, float_format="%.9g")
+        with crs_lib.replaced_file(run.folder / "history.csv") as part:
+            pd.DataFrame(record["history"]).to_csv(part, index=False)
+    with crs_lib.replaced_file(run.folder / PREDICTIONS) as part:
+        predictions.to_csv(part, index=False, float_format="%.9g")
     crs_lib.write_json(run.folder / RECORD, record)
 
 

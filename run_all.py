@@ -20,6 +20,7 @@ from pathlib import Path
 import joblib
 
 import crs_lib
+import locks
 import pictures
 import report
 import stamps
@@ -242,6 +243,7 @@ def show_summary(handed: dict) -> None:
     faithful = (COUNTER_MODEL, CLASSIFIER_MODEL) == ("asc", "isocc")
     model = "" if faithful else f"_{crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)}"
     path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(set(SETS))}.json"
+    locks.hold(path)
     summary = report.summarise(results, [flow_name(number) for number in dict.fromkeys(SETS)], path)
     print("\n" + report.summary_table(summary))
     drawn = pictures.plot_summary(results, summary, path)

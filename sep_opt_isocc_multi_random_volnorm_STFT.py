@@ -131,7 +131,8 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(crs_lib.TWO_LABEL, MODEL + crs_lib.BOTH * BOTH, CONSTANTS)
+    model = MODEL + crs_lib.BOTH * BOTH
+    run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)
     history, best = training.fit(
         run,
         network,

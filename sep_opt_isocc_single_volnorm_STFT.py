@@ -76,7 +76,7 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     training.seed_everything(SEED)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
-    run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS)
+    run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS, data.stamps)
     history, best = training.fit(
         run,
         network,

@@ -24,6 +24,7 @@ class SetData(NamedTuple):
     classes: list[str]  # sorted
     singles: dict[str, np.ndarray]  # part -> rows (clips, 2), the copies of training clips included
     mixtures: dict[str, np.ndarray]  # part -> rows (mixtures, 2) of originals
+    stamps: dict[str, dict | None]  # of what these are read from, before they were
 
 
 def choose_files(
@@ -43,6 +44,7 @@ def choose_files(
         steps[copies] = "0_pitch_oversample_4k.py"
     for output, script in steps.items():
         crs_lib.need(output, script, **here)
+    stamps_before = stamps.read_stamps(dataset, [output.name for output in steps])
     redo_table = crs_lib.command("0_2mix_csv.py", **here)
     redo = crs_lib.command("0_txt_div.py", DATASET=dataset, DIVISION_DIR=division_flag)
     classes, numbers = esc10_data.class_numbers(originals)
@@ -63,7 +65,7 @@ def choose_files(
                 f"{crs_lib.mixes_csv(dataset)} does not fit the clips and the division: "
                 f"run  {redo_table}  first"
             )
-    return SetData(stems, classes, singles, mixtures)
+    return SetData(stems, classes, singles, mixtures, stamps_before)
 
 
 def read_mixes(dataset: str, set_number: int, redo: str) -> pd.DataFrame:

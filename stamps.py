@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PureWindowsPath
 
 import crs_lib
+import locks
 from crs_lib import InputError
 
 COLUMNS = ("filename", "category", "esc10")  # of ESC-50's table, those that are read
@@ -83,16 +84,53 @@ def read_stamp(dataset: str, output: str) -> dict | None:
         return None
 
 
-@contextmanager
-def stamped(dataset: str, output: str, constants: dict, inputs: list[str]) -> Iterator[None]:
-    """Take the output's stamp away while it is made; afterwards write the new one.
+def read_stamps(dataset: str, outputs: Iterable[str]) -> dict[str, dict | None]:
+    """The stamps of several outputs by name, before they are read.
 
-    constants: those of the step that shape its output. inputs: names of the outputs it reads.
+    Raises InputError, naming who is at work, if one of them is being made at the moment.
     """
-    stamp_path(dataset, output).unlink(missing_ok=True)
-    yield
-    stamps = {name: read_stamp(dataset, name) for name in inputs}
-    crs_lib.write_json(stamp_path(dataset, output), {"constants": constants, "input": stamps})
+    for name in outputs:
+        locks.refuse_held(Path(dataset, name))
+    return {name: read_stamp(dataset, name) for name in outputs}
+
+
+def refuse_changed(dataset: str, stamps_before: dict[str, dict | None]) -> None:
+    """Raise InputError if outputs were replaced since `read_stamps`: what was read is a mixture."""
+    now = read_stamps(dataset, stamps_before)
+    changed = [name for name, stamp in stamps_before.items() if now[name] != stamp]
+    if changed:
+        raise InputError(
+            f"{Path(dataset, changed[0])} was replaced while it was read: run it again"
+        )
+
+
+@contextmanager
+def made(
+    dataset: str,
+    output: Path,
+    constants: dict,
+    inputs: list[str],
+    replaced: Callable[[Path], AbstractContextManager[Path]] = crs_lib.replaced_folder,
+    stamped: bool = True,
+) -> Iterator[Path]:
+    """Make an output whole or not at all, and its stamp: yields the path to write to.
+
+    Its lock is held meanwhile. A block that fails leaves the earlier output and its stamp.
+    constants: those of the step that shape its output. inputs: names of the outputs that the block
+    reads. replaced: crs_lib.replaced_folder or replaced_file. stamped: False for a place of
+    somebody's own, which is no output of this root: it gets no stamp.
+    Raises InputError if another process makes the output, or makes or replaces an input.
+    """
+    stamp = stamp_path(dataset, output.name)
+    with locks.held(output):
+        with replaced(output) as part:
+            seen = read_stamps(dataset, inputs)
+            yield part
+            refuse_changed(dataset, seen)
+            if stamped:  # for a moment neither stamp fits: who is killed then must leave none
+                crs_lib.write_json(stamp, {"constants": {}, "input": {}, CUT_OFF: locks.who()})
+        if stamped:
+            crs_lib.write_json(stamp, {"constants": constants, "input": seen})
 
 
 def is_up_to_date(dataset: str, output: Path, constants: dict) -> bool:
@@ -101,7 +139,7 @@ def is_up_to_date(dataset: str, output: Path, constants: dict) -> bool:
     constants: all constants the step would run with; those that its stamp names are compared.
     """
     stamp = read_stamp(dataset, output.name)
-    if stamp is None or not output.exists():
+    if stamp is None or CUT_OFF in stamp or not output.exists():
         return False
     made_with = stamp["constants"]
     return made_with == {name: constants.get(name) for name in made_with} and all(
@@ -116,6 +154,8 @@ def refuse_stale(dataset: str, output: Path, redo: str, **constants: object) -> 
     longer there, is somebody's own: it is taken as it is.
     """
     stamp = read_stamp(dataset, output.name) or {"constants": {}, "input": {}}
+    if CUT_OFF in stamp:
+        raise InputError(f"{output} was being replaced when that was cut off: run  {redo}  again")
     now = {name: read_stamp(dataset, name) for name in stamp["input"]}
     changed = [name for name, then in stamp["input"].items() if now[name] not in (then, None)]
     changed += [

@@ -84,8 +84,8 @@ def test_a_stamp_holds_while_constants_and_inputs_stay(tmp_path):
     root = str(tmp_path)
 
     def make(output, constants, inputs):
-        with stamps.stamped(root, output, constants, inputs):
-            (tmp_path / output).mkdir(exist_ok=True)
+        with stamps.made(root, tmp_path / output, constants, inputs):
+            pass
 
     make("first", {"A": 1}, [])
     make("second", {"B": 2}, ["first"])
@@ -100,13 +100,27 @@ def test_a_stamp_holds_while_constants_and_inputs_stay(tmp_path):
     assert not stamps.is_up_to_date(root, second, {"B": 2})
 
 
-def test_a_step_that_fails_leaves_no_stamp(tmp_path):
-    root = str(tmp_path)
-    with stamps.stamped(root, "made", {}, []):
-        pass
-    with pytest.raises(ZeroDivisionError), stamps.stamped(root, "made", {}, []):
+def test_a_step_that_fails_leaves_the_earlier_output_and_its_stamp(tmp_path):
+    """Without its stamp an output would count as somebody's own, and never as out of date."""
+    root, made = str(tmp_path), tmp_path / "made"
+    with stamps.made(root, made, {"A": 1}, []) as part:
+        (part / "a").write_text("first")
+    with pytest.raises(ZeroDivisionError), stamps.made(root, made, {"A": 2}, []) as part:
+        (part / "a").write_text("second")
         1 / 0  # noqa: B018
-    assert stamps.read_stamp(root, "made") is None
+    assert stamps.read_stamp(root, "made")["constants"] == {"A": 1}
+    assert (made / "a").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.json"]
+
+
+def test_a_file_of_ones_own_is_not_replaced_by_a_folder(tmp_path):
+    (tmp_path / "made").write_text("mine")
+    with (
+        pytest.raises(crs_lib.InputError, match="made is a file, which is never replaced"),
+        crs_lib.replaced_folder(tmp_path / "made"),
+    ):
+        pass
+    assert (tmp_path / "made").read_text() == "mine"
 
 
 SCRIPT = '''"""What it does, 50 % of it."""

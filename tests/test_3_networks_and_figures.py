@@ -287,6 +287,7 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
         [],
         {"train": np.array([[i, -1] for i in range(20)])},
         {"train": np.array(list(product(range(0, 20, 5), range(20, 40, 5))))},
+        {},
     )
     constants = {"SEED": 3, "REDRAW": True, "OVERSAMPLE": 5}
     rows, drawn = set_data.draw_mixtures(data, constants, epoch=0)
@@ -307,6 +308,7 @@ def test_what_was_never_drawn_is_the_rest():
         [],
         {"train": np.zeros((30, 2), dtype=int)},
         {"train": np.stack([np.arange(100), np.arange(100, 200)], axis=1)},
+        {},
     )
     constants = {"SEED": 0, "REDRAW": True, "OVERSAMPLE": 1}
     drawn = set().union(*(set_data.draw_mixtures(data, constants, e)[1].tolist() for e in range(3)))

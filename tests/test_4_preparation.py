@@ -245,13 +245,14 @@ def test_a_second_run_replaces_and_a_failed_one_leaves_the_first(demo, tmp_path)
     shutil.copytree(demo / "esc10_rename", root / "esc10_rename")
     succeed("0_downsampling.py", "--dataset", root)
     before = bytes_below(root / "esc10_rename_4k")
+    stamp = stamps.read_stamp(str(root), "esc10_rename_4k")
     (root / "esc10_rename" / "chainsaw" / "chainsaw3.wav").write_bytes(b"text")
     (root / "esc10_rename" / "clock_tick" / "clock_tick0.wav").write_bytes(b"")
     message = fail("0_downsampling.py", "--dataset", root)
     assert "chainsaw3.wav" in message and "clock_tick0.wav" in message
     assert bytes_below(root / "esc10_rename_4k") == before
     assert not list(root.glob("*.part"))
-    assert stamps.read_stamp(str(root), "esc10_rename_4k") is None
+    assert stamps.read_stamp(str(root), "esc10_rename_4k") == stamp
 
 
 def test_tables_saved_by_a_spreadsheet_are_read(demo, tmp_path):
