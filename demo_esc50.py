@@ -6,6 +6,7 @@ as the takes of a field recording do. It is never passed off as real: the folder
 """
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,9 @@ def make_esc50(folder: Path, clips_per_class: int, nb_classes: int, seed: int) -
                 letter = "ABC"[take]
                 filename = f"{fold}-{recording_id}-{letter}-{target}.wav"
                 waveform = sound(target, recording_id, take, seed)
-                sf.write(folder / "audio" / filename, waveform, RATE, subtype="PCM_16")
+                buffer = io.BytesIO()  # to a full disk soundfile would fail without saying why
+                sf.write(buffer, waveform, RATE, subtype="PCM_16", format="WAV")
+                (folder / "audio" / filename).write_bytes(buffer.getbuffer())
                 rows.append((filename, fold, target, name, True, recording_id, letter))
     with open(folder / "meta" / "esc50.csv", "w", newline="") as file:
         table = csv.writer(file)
