@@ -249,9 +249,7 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
             parser.add_argument(name.lower(), nargs=many, metavar=name, default=value, **options)
             continue
         options |= {"default": value, "dest": name.lower()}
-        options["help"] += f" (default: {value if value not in ('', []) else 'empty'})".replace(
-            "%", "%%"
-        )
+        options["help"] += f" (default: {value if value != '' else 'empty'})".replace("%", "%%")
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:

@@ -38,7 +38,7 @@ from crs_lib import InputError
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
 RESULTS = "results"  # run folders, and the page
-SETS = []  # division sets, 1 to 10; empty: all that have a finished flow of these networks
+SETS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]  # division sets; of all ten those that are finished
 SAMPLE_RATE = 4000  # Hz, of the runs
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
@@ -61,11 +61,15 @@ def flow_name(set_number: int) -> str:
 
 
 def find_flows() -> dict[int, Path]:
-    """Set -> the folder of its newest finished flow, for SETS or for all sets that have one."""
-    flows = {n: report.newest_finished(Path(RESULTS), flow_name(n)) for n in SETS or crs_lib.SETS}
+    """Set -> the folder of its newest finished flow, for SETS (of all ten for those that have one).
+
+    Raises InputError where there is none, or none of a set that was asked for.
+    """
+    flows = {number: report.newest_finished(Path(RESULTS), flow_name(number)) for number in SETS}
     missing = [number for number, folder in flows.items() if folder is None]
-    if (SETS and missing) or len(missing) == len(flows):
-        sets = missing if SETS else missing[:1]
+    are_all = set(SETS) == set(crs_lib.SETS)
+    if missing and (not are_all or len(missing) == len(flows)):
+        sets = missing[:1] if are_all else missing
         command = crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": sets})
         names = ", ".join(map(flow_name, sets))
         raise InputError(f"{RESULTS} has no finished run {names}: run  {command}  first")

@@ -207,15 +207,6 @@ def test_one_constant_may_stand_without_a_flag(script):
     assert "FILES" in run(path, status=2)
 
 
-def test_an_empty_list_has_the_type_of_its_good_values(script):
-    path = script()
-    path.write_text(path.read_text().replace("SETS = [1]", "SETS = []"))
-    assert "'SETS': [2, 3]" in run(path, "--sets", "2", "3")
-    assert "'SETS': []" in run(path)
-    assert "sets (default: empty)" in run(path, "--help")
-    assert "--sets: x: good values are 1 to 10" in run(path, "--sets", "x", status=2)
-
-
 def test_a_command_names_only_what_differs():
     command = crs_lib.command("0_downsampling.py", DATASET="my data", SAMPLE_RATE=4000, SET=3)
     assert command == "python 0_downsampling.py --dataset 'my data'"
