@@ -100,6 +100,7 @@ GOOD_VALUES = {
     "SET": range(1, 11),
     "SETS": range(1, 11),
     "TRAIN_ON": ("mixtures", "both"),
+    "SINGLE_TRAIN_ON": ("singles", "both"),
     "MODEL": NETWORKS,
     "COUNTER_MODEL": NETWORKS,
     "CLASSIFIER_MODEL": NETWORKS,

@@ -156,8 +156,8 @@ def load_network(
         "MODELS": models,
         "SET": set_number,
         "SAMPLE_RATE": sample_rate,
-        "TRAIN_ON": "both" if model.endswith(crs_lib.BOTH) else "mixtures",
         "MODEL": model.removesuffix(crs_lib.BOTH),
+        **({"TRAIN_ON": "both"} if model.endswith(crs_lib.BOTH) else {}),
     }
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)

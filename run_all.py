@@ -42,6 +42,7 @@ MAX_SHIFT = 0.25  # semitones, the furthest pitch shift in either direction
 WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
+SINGLE_TRAIN_ON = "singles"  # what the single-label classifier learns from: singles, or both
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
@@ -162,7 +163,11 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
     trainings = {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
-        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
+        "single": (
+            crs_lib.SINGLE,
+            CLASSIFIER_MODEL,
+            {**classifier, "TRAIN_ON": SINGLE_TRAIN_ON},
+        ),
         "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL, classifier),
         "both": (
             crs_lib.TWO_LABEL,

@@ -22,6 +22,7 @@ import pictures
 import set_data
 import tmr
 import training
+from good_values import GOOD_VALUES
 
 # ---- constants: edit here, or override, e.g.  python sep_opt_isocc_single_volnorm_STFT.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -48,7 +49,7 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals(), TRAIN_ON=("singles", "both"))
+CONSTANTS = crs_lib.constants_from_command_line(globals(), TRAIN_ON=GOOD_VALUES["SINGLE_TRAIN_ON"])
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
