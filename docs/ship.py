@@ -65,10 +65,11 @@ def answers(
         task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
     }
+    two_label = networks.scores_of_two(logits["two_label"])
     return {
         "counter": 1 + logits["counter"].argmax(dim=1).numpy(),
         "single": set_data.best_names(torch.softmax(logits["single"], 1).numpy(), 1, classes),
-        "two_label": set_data.best_names(torch.sigmoid(logits["two_label"]).numpy(), 2, classes),
+        "two_label": set_data.best_names(two_label.numpy(), 2, classes),
     }
 
 
