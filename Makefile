@@ -3,6 +3,7 @@
 # make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make report the results as one page, results/report.html
+# make onnx   the trained networks as ONNX files, into exported/
 # make check  style
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make examples   what predict.py and the page show, with the shipped weights, for the README
@@ -33,6 +34,9 @@ bench: $(VENV)/installed
 report: $(VENV)/installed
 	$(RUN) show_report.py
 
+onnx: $(VENV)/installed-onnx
+	$(RUN) export_onnx.py
+
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -62,4 +66,8 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-.PHONY: run quick test bench report check docs pictures app test-app examples
+$(VENV)/installed-onnx: requirements-onnx.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-onnx.txt
+	touch $@
+
+.PHONY: run quick test bench report onnx check docs pictures app test-app examples

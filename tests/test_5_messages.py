@@ -25,7 +25,7 @@ TRAININGS = (COUNTER, SINGLE, TWO_LABEL)
 
 
 def test_every_script_of_the_pipeline_has_constants():
-    assert len(SCRIPTS) == 8 + 3 + 6
+    assert len(SCRIPTS) == 8 + 3 + 7
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
