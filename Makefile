@@ -1,6 +1,8 @@
 # make run    everything for set 1: prepare, train, test, summary (40 minutes on 2 CPU cores)
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
+# make faults every script killed, every disk filled at many more moments (under an hour)
+# make supply known findings of the packages that requirements.txt brings in
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make report the results as one page, results/report.html
 # make onnx   the trained networks as ONNX files, into exported/
@@ -23,6 +25,12 @@ quick: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(RUN) -m pytest -q
+
+faults: $(VENV)/installed
+	$(RUN) -m pytest -q -m faults
+
+supply: $(VENV)/installed $(VENV)/supply/installed
+	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages
 
 BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_network prepare \
 	label growth
@@ -70,4 +78,9 @@ $(VENV)/installed-onnx: requirements-onnx.txt $(VENV)/installed
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-onnx.txt
 	touch $@
 
-.PHONY: run quick test bench report onnx check docs pictures app test-app examples
+$(VENV)/supply/installed: requirements-supply.txt
+	$(PYTHON) -m venv $(VENV)/supply
+	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements-supply.txt
+	touch $@
+
+.PHONY: run quick test faults supply bench report onnx check docs pictures app test-app examples
