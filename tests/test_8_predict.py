@@ -249,7 +249,7 @@ def test_code_in_weights_is_not_run(models, tmp_path, clip, here):
     torch.save({**content, "metrics": Code(tmp_path / "was_run")}, single)
     sf.write(tmp_path / "a.wav", *clip)
     message = here("predict.py", tmp_path / "a.wav", "--models", folder)
-    assert message.startswith(f"{single}: not weights that can be read (Weights only load failed")
+    assert message.startswith(str(single)) and "not weights that can be read" in message
     assert not (tmp_path / "was_run").exists()
     torch.load(single, weights_only=False)["metrics"].close()
     assert (tmp_path / "was_run").exists()

@@ -73,7 +73,7 @@ def finish(root, results, script, model, number, figures, table, history=(), **m
     """A finished run of that name, with pictures as the scripts draw them. Returns its folder."""
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
     constants |= {"SAMPLE_RATE": 4000, "N_FFT": 256, "OVERSAMPLE": 2, "SEED": 0}
-    run = report.new_run(script, model, constants)
+    run = report.new_run(script, model, constants, report.data_stamps(constants))
     record = report.make_record(
         run, figures, table, list(history), 61.5, report.machine("cpu", 1), best_epoch=1, **more
     )
@@ -257,7 +257,7 @@ def test_other_recordings_are_not_taken_for_those_that_were_heard(two_sets, show
 def audit(root, results, counter, group):
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": 1}
     constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": 0}
-    run = report.new_run("audit", "asc", constants)
+    run = report.new_run("audit", "asc", constants, report.data_stamps(constants))
     answers = {group: {"clips": 40, "counted_as_two": 0.125}}
     record = {**report.header(run, {}), "audited": counter, "test": answers}
     crs_lib.write_json(run.folder / report.RECORD, record)
