@@ -49,11 +49,13 @@ def unlike_clips():
     return samples.astype(np.float32)
 
 
-def logits_of_file(path, samples):
+def answers_of_file(path, samples):
+    """Logits, scores and metadata of an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"samples": samples})[0], session
+    logits, scores = session.run(["logits", "scores"], {"samples": samples})
+    return logits, scores, session.get_modelmeta().custom_metadata_map
 
 
 def logits_step_by_step(network, samples):
@@ -67,24 +69,32 @@ def logits_step_by_step(network, samples):
     return np.array(logits)
 
 
+def differ(some, others):
+    return np.abs(some - others).max()
+
+
 @pytest.mark.parametrize("model", networks.NETWORKS)
 def test_every_network_gives_the_same_logits(model, script, tmp_path):
     network = tiny_network(model)
     path = tmp_path / "new" / f"{model}.onnx"
-    assert script.export(network, N_FFT, SAMPLE_RATE, path, {"task": "a test"}) <= 1e-4
+    whole = script.FromSamples(network, N_FFT, networks.scores_of_two).eval()
+    assert script.export(whole, SAMPLE_RATE, path, {"task": "a test"}) <= 1e-4
     samples = unlike_clips()
     for batch in (samples, samples[:1]):
-        logits, session = logits_of_file(path, batch)
-        assert np.abs(logits - logits_step_by_step(network, batch)).max() <= 1e-4
+        logits, scores, about = answers_of_file(path, batch)
+        expected = logits_step_by_step(network, batch)
+        assert differ(logits, expected) <= 1e-4
+        assert differ(scores, networks.scores_of_two(torch.from_numpy(expected)).numpy()) <= 1e-4
     assert np.ptp(logits_step_by_step(network, samples), axis=0).min() > 0.05  # they do differ
-    assert session.get_modelmeta().custom_metadata_map["task"] == "a test"
+    assert about["task"] == "a test"
     assert [path.name for path in path.parent.iterdir()] == [f"{model}.onnx"]
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "CLOSE", -1.0)
-    with pytest.raises(crs_lib.InputError, match="its logits differ from PyTorch's by"):
-        script.export(tiny_network("logmel"), N_FFT, SAMPLE_RATE, tmp_path / "a.onnx", {})
+    whole = script.FromSamples(tiny_network("logmel"), N_FFT, torch.sigmoid).eval()
+    with pytest.raises(crs_lib.InputError, match="its answers differ from PyTorch's by"):
+        script.export(whole, SAMPLE_RATE, tmp_path / "a.onnx", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -101,17 +111,17 @@ def test_the_script_exports_all_three_and_says_what_they_are(script, here, tmp_p
     flags += ("--sample-rate", SAMPLE_RATE)
     flags += ("--counter-model", "logmel", "--classifier-model", "logmel")
     out = here("export_onnx.py", *flags, status=0)
-    assert out.count("of PyTorch's") == 3 and "SYNTHETIC" not in out
+    assert out.count("of PyTorch's answers") == 3 and "SYNTHETIC" not in out
     samples = unlike_clips()
     outputs = {"counter": ["one class", "two classes"], "single": [*CLASSES]}
     for task, (name, _) in script.TASKS.items():
         path = tmp_path / "exported" / f"{name}_logmel_set3_2k.onnx"
-        logits, session = logits_of_file(path, samples)
-        assert np.abs(logits - logits_step_by_step(networks_of[task], samples)).max() <= 1e-4
-        about = session.get_modelmeta().custom_metadata_map
-        assert {name: about[name] for name in ("task", "scores", "sample_rate", "run")} == {
+        logits, scores, about = answers_of_file(path, samples)
+        assert differ(logits, logits_step_by_step(networks_of[task], samples)) <= 1e-4
+        assert differ(scores.sum(axis=1), 2 if task == "two_label" else 1) <= 1e-4
+        assert (scores.argmax(axis=1) == logits.argmax(axis=1)).all()
+        assert {name: about[name] for name in ("task", "sample_rate", "run")} == {
             "task": task,
-            "scores": "sigmoid" if task == "two_label" else "softmax",
             "sample_rate": "2000",
             "run": f"run of {task}",
         }
