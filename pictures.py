@@ -185,19 +185,17 @@ def draw_recording(
     # Silence at the bottom, the class that begins first at the top.
     names = list(dict.fromkeys(span.name or "nothing heard" for span in spans))
     names.sort(key=lambda name: name == "nothing heard")
-    heights = [1, 2.5, 0.5 + 0.25 * len(names)]
+    heights = [*([] if attention is None else [1]), 2.5, 0.5 + 0.25 * len(names)]
     figure, axes = plt.subplots(
-        3, figsize=(9, 1.6 * sum(heights)), height_ratios=heights, sharex=True
+        len(heights), figsize=(9, 1.6 * sum(heights)), height_ratios=heights, sharex=True
     )
-    over, middle, below = axes
+    *over, middle, below = axes
     draw_spectrogram(middle, spectrogram, sample_rate, seconds)
     middle.set_xlabel("")
-    if attention is None:
-        over.remove()
-    else:
+    for axis in over:
         columns = (np.arange(len(attention)) + 0.5) * seconds / len(attention)
-        over.plot(columns, attention, color="C3")
-        over.set(ylabel="attention", ylim=(0, None))
+        axis.plot(columns, attention, color="C3")
+        axis.set(ylabel="attention", ylim=(0, None))
     for span in spans:
         color = "C0" if span.name else "lightgrey"
         row = names.index(span.name or "nothing heard")
@@ -205,7 +203,7 @@ def draw_recording(
     below.set_yticks(range(len(names)), names)
     below.set(xlabel="time (s)", xlim=(0, seconds), ylim=(len(names) - 0.4, -0.6))
     # A name is no formula, whatever signs are in it.
-    (middle if attention is None else over).set_title(title, parse_math=False)
+    axes[0].set_title(title, parse_math=False)
     return figure
 
 
