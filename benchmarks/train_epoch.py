@@ -20,7 +20,7 @@ import report
 import set_data
 import training
 
-SHARE = 4  # one clip of so many
+SHARE = 2  # one clip of so many
 CPU = networks.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
