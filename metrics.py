@@ -115,23 +115,25 @@ def average_precision(scores: np.ndarray, positives: np.ndarray, weights: np.nda
 
 
 def best_threshold(
-    best: np.ndarray, pairs: np.ndarray, truth: np.ndarray, second_scores: np.ndarray
+    is_mixture: np.ndarray,
+    scores_of_two: np.ndarray,
+    one_is_right: np.ndarray,
+    two_is_right: np.ndarray,
 ) -> float:
-    """The threshold on the second name's score that gives the best balanced exact set.
+    """The threshold on a clip's score of being two that gives the best balanced share of right.
 
-    best, pairs, truth: names per clip: the best one, the best two and the true ones.
-    second_scores: (clips,) in [0, 1]. A second name is given where its score exceeds the
-    threshold. Of equally good thresholds the middle one is taken.
+    is_mixture: bool (clips,). scores_of_two: (clips,) in [0, 1]; a clip is answered as two where
+    its score exceeds the threshold. one_is_right, two_is_right: bool (clips,), whether the answer
+    as one, and as two, would be right. Of equally good thresholds the middle one is taken.
     """
-    is_mixture = np.char.find(truth.astype(str), "+") >= 0
-    order = np.argsort(second_scores, kind="stable")
+    order = np.argsort(scores_of_two, kind="stable")
     # One threshold below all scores, and one behind each run of equal ones.
-    steps = np.append(0.0, second_scores[order])
+    steps = np.append(0.0, scores_of_two[order])
     weight = np.where(is_mixture, 1 / max(1, is_mixture.sum()), 1 / max(1, (~is_mixture).sum()))
-    gain_of_one = weight * ((best == truth).astype(float) - (pairs == truth))
-    exact = (weight * (pairs == truth)).sum() + np.append(0.0, np.cumsum(gain_of_one[order]))
+    gain_of_one = weight * (one_is_right.astype(float) - two_is_right)
+    right = (weight * two_is_right).sum() + np.append(0.0, np.cumsum(gain_of_one[order]))
     last = np.append(np.diff(steps) != 0, True)
-    good = np.flatnonzero(last & (exact >= exact[last].max() - 1e-12))
+    good = np.flatnonzero(last & (right >= right[last].max() - 1e-12))
     middle = good[len(good) // 2]
     above = steps[middle + 1] if middle + 1 < len(steps) else 1.0
     return float((steps[middle] + above) / 2)

@@ -1,8 +1,12 @@
 """Networks: new ones by their name, trained ones from their file, their answers on a device."""
 
 import copy
+import math
+import re
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -67,6 +71,15 @@ def build(
     return network.to(device, memory_format=torch.channels_last)
 
 
+@torch.no_grad()
+def move_threshold(counter: nn.Module, threshold: float) -> None:
+    """Make a counter say "two" where its score of two would exceed `threshold`, in (0, 1).
+
+    Moves the bias of that logit, so that from now on the higher of the two scores tells.
+    """
+    counter.dense[-1].bias[1] -= math.log(threshold / (1 - threshold))
+
+
 def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:
     """Cut the logits of the class names off a counter's last layer: the count's two are left.
 
@@ -89,6 +102,23 @@ def remember_names(counter: nn.Module, forgotten: dict[str, torch.Tensor]) -> nn
         setattr(last, name, nn.Parameter(torch.cat([kept, value.to(kept)])))
     last.out_features = len(last.bias)
     return network
+
+
+def pair_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (clips, classes) summed for every pair of classes: (clips, pairs)."""
+    first, second = torch.triu_indices(*2 * logits.shape[1:], offset=1, device=logits.device)
+    return logits[:, first] + logits[:, second]
+
+
+def scores_of_two(logits: torch.Tensor) -> torch.Tensor:
+    """The probability of each class to be one of a clip's two, by `training.names_loss`.
+
+    logits: (clips, classes). Returns the same shape; a row sums to 2.
+    """
+    chances = torch.softmax(pair_logits(logits), dim=1)
+    first, second = torch.triu_indices(*2 * logits.shape[1:], offset=1, device=logits.device)
+    scores = torch.zeros_like(logits)
+    return scores.index_add_(1, first, chances).index_add_(1, second, chances)
 
 
 @torch.no_grad()
@@ -126,8 +156,8 @@ def load_network(
         "MODELS": models,
         "SET": set_number,
         "SAMPLE_RATE": sample_rate,
-        "TRAIN_ON": "both" if model.endswith(crs_lib.BOTH) else "mixtures",
         "MODEL": model.removesuffix(crs_lib.BOTH),
+        **({"TRAIN_ON": "both"} if model.endswith(crs_lib.BOTH) else {}),
     }
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)
@@ -178,3 +208,58 @@ def load_networks(
     if len(kinds) > 1:
         raise InputError(f"{models}: the weights were trained on different classes or data")
     return networks
+
+
+def load_labellers(
+    models: str,
+    set_number: int,
+    sample_rate: int,
+    counter_model: str,
+    classifier_model: str,
+    device: torch.device,
+) -> dict[str, tuple[nn.Module, dict]]:
+    """The networks that label a recording, `counter`, `single` and `two_label`, as load_networks.
+
+    What is 0 or empty is that of the weights in the folder.
+    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag.
+    """
+    scripts = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
+    there = pd.DataFrame(
+        [(task, *kind) for task, script in scripts.items() for kind in kinds_of(models, script)],
+        columns=["task", "model", "SET", "SAMPLE_RATE"],
+    )
+
+    for name, given in (("SET", set_number), ("SAMPLE_RATE", sample_rate)):
+        there = there[(there[name] == given) | (given == 0)]
+
+    def only(name: str, given: object, found: pd.Series, usual: object) -> object:
+        found = sorted(found.unique().tolist())
+        if given or not found:
+            return given or usual
+        if len(found) > 1:
+            choice = f"{crs_lib.flag_of(name)} {' or '.join(map(str, found))}"
+            raise InputError(f"{models} holds several weights: choose with  {choice}")
+        return found[0]
+
+    set_number = only("SET", set_number, there["SET"], 1)
+    there = there[there["SET"] == set_number]
+    sample_rate = only("SAMPLE_RATE", sample_rate, there["SAMPLE_RATE"], 4000)
+    there = there[there["SAMPLE_RATE"] == sample_rate]
+    is_counter = there["task"] == "counter"
+    counter_model = only("COUNTER_MODEL", counter_model, there["model"][is_counter], "asc")
+    classifiers = there["model"][~is_counter]
+    classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
+    model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
+    tasks = {task: (script, model_of[task]) for task, script in scripts.items()}
+    return load_networks(tasks, models, set_number, sample_rate, device)
+
+
+def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
+    """The weights that a script's trainings left in a folder: model, set, sample rate (Hz).
+
+    Those trained on both are left out: they belong to no counter.
+    """
+    name = re.compile(rf"{script}_(\w+)_set(\d+)_([\d.]+)k\.pt")
+    found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))
+    kinds = [(word[1], int(word[2]), round(1000 * float(word[3]))) for word in found]
+    return [kind for kind in kinds if not kind[0].endswith(crs_lib.BOTH)]

@@ -101,7 +101,8 @@ def predictions(
     # Behind the counter's two logits stand those of the names that it learned beside the count.
     counts, names = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
     single = torch.softmax(logits["single"], dim=1).numpy()
-    two_label, both = (torch.sigmoid(logits[task]).numpy() for task in ("two_label", "both"))
+    two_label = networks.scores_of_two(logits["two_label"]).numpy()
+    both = torch.sigmoid(logits["both"]).numpy()
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
     table["score_two"] = torch.softmax(counts, dim=1)[:, 1].numpy()
@@ -142,7 +143,7 @@ def main() -> None:
     table = predictions(trained, stems, test_rows, data)
     table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
 
-    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
     run = report.new_run(crs_lib.FLOW, model, constants, data.stamps)
     record = report.make_record(

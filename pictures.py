@@ -1,5 +1,6 @@
 """The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -18,13 +19,18 @@ from report import Run, read_predictions
 
 def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
     """Write a figure whole; one from the synthetic set says so."""
-    if synthetic:
-        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
-    figure.tight_layout()
+    finish(figure, synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
     with crs_lib.replaced_file(path) as part:
         figure.savefig(part, format="png", dpi=80)
     plt.close(figure)
+
+
+def finish(figure: plt.Figure, synthetic: bool) -> None:
+    """Lay a figure out; one from the synthetic set says so."""
+    if synthetic:
+        figure.text(0.99, 0.99, "SYNTHETIC data", color="red", ha="right", va="top", weight="bold")
+    figure.tight_layout()
 
 
 def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) -> None:
@@ -163,10 +169,73 @@ def plot_attention(
     save_picture(figure, run.folder / "attention.png", run.synthetic)
 
 
-def draw_spectrogram(axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int) -> None:
-    """A clip's magnitudes (bins, frames) in decibels, down to 80 below the loudest."""
+def draw_recording(
+    title: str,
+    answer: dict,
+    spectrogram: np.ndarray,
+    attention: np.ndarray | None,
+    sample_rate: int,
+) -> plt.Figure:
+    """A recording: the counter's attention, if it has one, spectrogram, and when what sounds.
+
+    answer: `seconds` and `spans`, as listening.answer has them. spectrogram: magnitude (bins,
+    columns). attention: (columns,).
+    """
+    seconds, spans = answer["seconds"], answer["spans"]
+    # Silence at the bottom, the class that begins first at the top.
+    names = list(dict.fromkeys(span.name or "nothing heard" for span in spans))
+    names.sort(key=lambda name: name == "nothing heard")
+    heights = [*([] if attention is None else [1]), 2.5, 0.5 + 0.25 * len(names)]
+    figure, axes = plt.subplots(
+        len(heights), figsize=(9, 1.6 * sum(heights)), height_ratios=heights, sharex=True
+    )
+    *over, middle, below = axes
+    draw_spectrogram(middle, spectrogram, sample_rate, seconds)
+    middle.set_xlabel("")
+    for axis in over:
+        columns = (np.arange(len(attention)) + 0.5) * seconds / len(attention)
+        axis.plot(columns, attention, color="C3")
+        axis.set(ylabel="attention", ylim=(0, None))
+    for span in spans:
+        color = "C0" if span.name else "lightgrey"
+        row = names.index(span.name or "nothing heard")
+        below.barh(row, span.end - span.start, left=span.start, height=0.8, color=color)
+    below.set_yticks(range(len(names)), names)
+    below.set(xlabel="time (s)", xlim=(0, seconds), ylim=(len(names) - 0.4, -0.6))
+    # A name is no formula, whatever signs are in it.
+    axes[0].set_title(title, parse_math=False)
+    return figure
+
+
+def draw_mind(levels_db: Sequence[float], chances: np.ndarray, level_db: float) -> plt.Figure:
+    """The counter's probability of two classes over the level of a mixture's second sound.
+
+    chances: of each of the levels (dB above the first sound), in [0, 1]. level_db: the one chosen.
+    """
+    figure, axis = plt.subplots(figsize=(9, 3))
+    axis.plot(levels_db, chances, "o-")
+    axis.plot(level_db, np.interp(level_db, levels_db, chances), "o", color="C3", markersize=10)
+    axis.axhline(0.5, color="grey", linestyle=":")
+    axis.set(xlabel="second sound above the first (dB)", ylabel="chance of two", ylim=(-0.02, 1.02))
+    axis.set_title("the counter's mind")
+    return figure
+
+
+def plot_spectrogram(
+    path: Path, synthetic: bool, spectrogram: np.ndarray, sample_rate: int
+) -> None:
+    """One clip's magnitudes (bins, frames), small."""
+    figure, axis = plt.subplots(figsize=(5, 2.2))
+    draw_spectrogram(axis, spectrogram, sample_rate)
+    save_picture(figure, path, synthetic)
+
+
+def draw_spectrogram(
+    axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int, seconds: float = CLIP_SECONDS
+) -> None:
+    """Magnitudes (bins, frames) of so many seconds in decibels, down to 80 below the loudest."""
     decibels = 20 * np.log10(np.maximum(spectrogram, 1e-5))
-    extent, quietest = (0, CLIP_SECONDS, 0, sample_rate / 2000), decibels.max() - 80
+    extent, quietest = (0, seconds, 0, sample_rate / 2000), decibels.max() - 80
     axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=quietest)
     axis.set(xlabel="time (s)", ylabel="frequency (kHz)")
 

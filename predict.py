@@ -1,13 +1,24 @@
 """Tell what is in your recordings: how many sound classes (one or two), their names, scores.
 
 Reads   sound files, or folders of them (WAV, FLAC, OGG and what else soundfile reads; any rate,
-        mono or stereo; of about 5 s: a shorter one is padded, of a longer one the first 5 s are
-        heard), and the weights of the counter and both classifiers from models/.
-Writes  a table to the terminal, or with --json one JSON document; status 1 if a file failed.
-Takes   2 seconds to start, then some 10 milliseconds a recording.
+        mono or stereo, any length), and the weights of the counter and both classifiers, those of
+        pretrained/ or of a folder of your own.
+        A recording of up to 6 s gets one answer; its first 5 s are heard, a shorter one is padded.
+        A longer one is read in a stream, in windows of 5 s every second, and gets a timeline: when
+        which class sounds. What is softer than -66 dB of full scale is silence: nothing heard.
+Writes  a table to the terminal; or with --json one JSON document; or with --csv a line each span:
+        file, start, end, name, score, error, synthetic. Into OUT with --labels the spans of each
+        recording as an Audacity label track, with --plot a picture of each: the attention of a
+        counter that has one, spectrogram, timeline.
+        Files that cannot be read are named, the others go on; the status then is 1.
+Takes   2 seconds to start, then some 10 milliseconds a recording of 5 s, or a second of a long one.
 """
 
+import csv
+import io
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import soundfile as sf
@@ -15,25 +26,32 @@ import torch
 from tqdm import tqdm
 
 import crs_lib
-import esc10_data
-import hearing
+import listening
 import networks
-import set_data
 from crs_lib import InputError
+from good_values import GOOD_VALUES
 
 # ---- constants: edit here, or override, e.g.  python predict.py --json garden.wav street/
 RECORDINGS = []  # sound files, or folders of them
-MODELS = "models"  # finished weights
-SET = 1  # division set, that the weights were trained on
-SAMPLE_RATE = 4000  # Hz, of the weights
-COUNTER_MODEL = "asc"  # the counter's network
-CLASSIFIER_MODEL = "isocc"  # the classifiers' network
+MODELS = "pretrained"  # finished weights
+SET = 0  # division set, that the weights were trained on; 0: that of those in the folder
+SAMPLE_RATE = 0  # Hz, of the weights; 0: that of those in the folder
+COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the folder
+CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
 JSON = False  # print JSON, not a table
+CSV = False  # print CSV, not a table
+LABELS = False  # write Audacity labels, <recording>.txt, into OUT
+PLOT = False  # draw a picture, <recording>.png, into OUT
+OUT = "predictions"  # folder of labels and pictures
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
     positional="RECORDINGS",
+    SET=range(0, 11),
+    SAMPLE_RATE=range(0, 48_001),
+    COUNTER_MODEL=(*GOOD_VALUES["COUNTER_MODEL"], ""),
+    CLASSIFIER_MODEL=(*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
 )
 
 # The endings of what soundfile reads, and their usual other spellings; RAW says nothing of itself.
@@ -43,89 +61,136 @@ SUFFIXES = sorted(
 )
 
 
-def find_files(paths: list[str]) -> list[Path]:
+def find_files(paths: list[str]) -> dict[Path, str]:
     """The files named, and those below the folders named that have a sound file's ending.
 
-    A path that is neither stays in the list, to be named as one that cannot be read.
+    Each with what it is called in OUT: its name, of one in a folder its path below that.
+    A path that is neither stays, to be named as one that cannot be read.
     """
-    found = []
+    found = {}
     for path in map(Path, paths):
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if path.is_dir() and not inside:
             raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
-        found += inside or [path]
+        found |= {file: str(file.relative_to(path)) for file in inside} or {path: path.name}
     return found
 
 
-@torch.no_grad()
-def label(waveform: torch.Tensor, trained: dict) -> dict:
-    """What is in a clip, float32 (CLIP_SECONDS * SAMPLE_RATE,): count, its score, names, scores.
+def refuse_same_names(files: dict[Path, str]) -> None:
+    """Raise InputError if two recordings would write the same labels or pictures."""
+    first = {}
+    for path, name in files.items():
+        if first.setdefault(name, path) != path:
+            raise InputError(f"{first[name]} and {path} would share {OUT}/{name}: one at a time")
 
-    The score of the count is the counter's probability of just that count; those of the names are
-    softmax (one class) or sigmoid (two) of the classifier that was asked. Silence has the count 0.
+
+def answers(
+    files: dict[Path, str], trained: dict, device: torch.device, failed: list[str]
+) -> Iterator[dict]:
+    """The answer of each file, when it is asked for, or the error; labels and pictures aside."""
+    for path, name in tqdm(files.items(), "recordings", disable=True if len(files) < 20 else None):
+        try:
+            answer = listening.answer(path, trained, device)
+            if LABELS:
+                write_labels(Path(OUT, f"{name}.txt"), answer["spans"])
+            if PLOT:
+                draw(path, Path(OUT, f"{name}.png"), answer, trained, device)
+            yield {"file": str(path), **answer}
+        except InputError as error:
+            failed.append(str(error))
+            yield {"file": str(path), "error": str(error)}
+
+
+def write_labels(path: Path, spans: list) -> None:
+    """Write spans as an Audacity label track: start, end (seconds), name. Silence has no label."""
+    lines = [f"{s.start:.6f}\t{s.end:.6f}\t{s.name}\n" for s in spans if s.name]
+    with crs_lib.replaced_file(path) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+
+
+def draw(recording: Path, path: Path, answer: dict, trained: dict, device: torch.device) -> None:
+    """Draw a recording that was answered."""
+    import pictures  # half a second that only pictures need
+
+    figure = pictures.draw_recording(
+        recording.name, answer, *listening.columns_of(recording, answer["seconds"], trained, device)
+    )
+    pictures.save_picture(figure, path, trained["counter"][1]["synthetic"])
+
+
+# ---------------------------------------------------------------- answers as text, a line at a time
+
+
+def as_table(rows: Iterator[dict], synthetic: bool, width: int) -> Iterator[str]:
+    """The table to be read; a recording that has a timeline has a line for each span.
+
+    width: of the column of recordings, in characters.
     """
-    classes = trained["counter"][1]["classes"]
-    if not waveform.any():
-        return {"count": 0, "count_score": 1.0, "names": [], "scores": dict.fromkeys(classes, 0.0)}
-
-    def logits_of(task: str) -> torch.Tensor:
-        network, content = trained[task]
-        levelled = esc10_data.level_rms(waveform[None])
-        return network(hearing.features(levelled, content["constants"]["N_FFT"]))
-
-    counts = torch.softmax(logits_of("counter"), dim=1)[0]
-    count = int(counts.argmax()) + 1
-    if count == 1:
-        scores = torch.softmax(logits_of("single"), dim=1)
-    else:
-        scores = torch.sigmoid(logits_of("two_label"))
-    scores = scores.cpu()
-    names = set_data.best_names(scores.numpy(), count, classes)[0].split("+")
-    by_class = dict(zip(classes, scores[0].tolist(), strict=True))
-    return {
-        "count": count,
-        "count_score": counts[count - 1].item(),
-        "names": sorted(names, key=lambda name: -by_class[name]),
-        "scores": by_class,
-    }
+    note = "SYNTHETIC: these networks were trained on the synthetic set, not on real recordings"
+    if synthetic:
+        yield note
+    yield f"{'recording':{width}}  classes   names and scores"
+    for row in rows:
+        if "error" in row:
+            yield f"{row['file']:{width}}  not read"
+        elif "count" in row:
+            named = ", ".join(f"{name} {row['scores'][name]:.2f}" for name in row["names"])
+            count = f"{row['count']} ({row['count_score']:.2f})"
+            yield f"{row['file']:{width}}  {count}  {named or 'nothing heard'}"
+        else:
+            yield f"{row['file']:{width}}  timeline  {clock(row['seconds'])}"
+            for span in row["spans"]:
+                named = f"{span.name} {span.score:.2f}" if span.name else "nothing heard"
+                yield f"{'':{width}}  {clock(span.start)} - {clock(span.end)}  {named}"
+    if synthetic:
+        yield note
 
 
-def as_line(answer: dict, width: int) -> str:
-    """One row of the table."""
-    if "error" in answer:
-        return f"{answer['file']:{width}}  not read"
-    named = ", ".join(f"{name} {answer['scores'][name]:.2f}" for name in answer["names"])
-    count = f"{answer['count']} ({answer['count_score']:.2f})"
-    return f"{answer['file']:{width}}  {count}  {named or 'nothing heard'}"
+def clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds: 3725.5 -> 1:02:05.5."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 36_000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
+
+
+def as_json(rows: Iterator[dict], synthetic: bool) -> Iterator[str]:
+    """One JSON document, {"synthetic": ..., "recordings": [...]}, a recording at a time."""
+    yield f'{{\n"synthetic": {json.dumps(synthetic)},\n"recordings": ['
+    comma = ""
+    for row in rows:
+        spans = {"spans": [span._asdict() for span in row["spans"]]} if "spans" in row else {}
+        yield comma + json.dumps({**row, **spans}, indent=1)
+        comma = ","
+    yield "]\n}"
+
+
+def as_csv(rows: Iterator[dict], synthetic: bool) -> Iterator[str]:
+    """A line each span; one of silence has no name, one of a file that failed the error."""
+    yield "file,start,end,name,score,error,synthetic"
+    for row in rows:
+        for span in row.get("spans", [("", "", "", "")]):
+            line = io.StringIO()
+            cells = [row["file"], *span, row.get("error", ""), synthetic]
+            csv.writer(line, lineterminator="").writerow(cells)
+            yield line.getvalue()
 
 
 def main() -> int:
+    if JSON and CSV:
+        raise InputError("--json and --csv: one of them")
     device = networks.choose_device(DEVICE, THREADS)
     files = find_files(RECORDINGS)
-    tasks = {
-        "counter": (crs_lib.COUNTER, COUNTER_MODEL),
-        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL),
-        "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL),
-    }
-    trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device)
+    if LABELS or PLOT:
+        refuse_same_names(files)
+    trained = networks.load_labellers(
+        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
+    )
     synthetic = trained["counter"][1]["synthetic"]
-    answers, failed = [], []
-    for path in tqdm(files, desc="recordings", disable=True if len(files) < 20 else None):
-        try:
-            clip = esc10_data.read_clip(path, SAMPLE_RATE)
-            answer = label(torch.from_numpy(clip).to(device), trained)
-            answers.append({"file": str(path), **answer})
-        except InputError as error:
-            answers.append({"file": str(path), "error": str(error)})
-            failed.append(str(error))
-    if JSON:
-        print(json.dumps({"synthetic": synthetic, "recordings": answers}, indent=1))
-    else:
-        note = "SYNTHETIC: these networks were trained on the synthetic set, not on real recordings"
-        width = max(len("recording"), *(len(answer["file"]) for answer in answers))
-        lines = [f"{'recording':{width}}  classes   names and scores"]
-        lines += [as_line(answer, width) for answer in answers]
-        print("\n".join([note, *lines, note] if synthetic else lines))
+    failed = []
+    rows = answers(files, trained, device, failed)
+    width = max(len("recording"), *(len(str(path)) for path in files))
+    write = as_json if JSON else as_csv if CSV else partial(as_table, width=width)
+    for line in write(rows, synthetic):
+        tqdm.write(line)
     if failed:
         raise InputError("; ".join(failed))
     return 0

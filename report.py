@@ -292,27 +292,30 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     return summary
 
 
-def summary_table(summary: dict) -> str:
-    """The main figures of a summary as a markdown table, in per cent; of several sets each."""
+def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
+    """The main figures of a summary, in per cent; of several sets each.
+
+    Returns what they are of, and the rows of their table, the names of its columns first.
+    """
     sets = summary["sets"]
-    head = "SYNTHETIC data. " if summary["synthetic"] else ""
+    note = "SYNTHETIC data. " if summary["synthetic"] else ""
     if max(sets) > 5:
-        head += "The choices of networks and constants saw the test clips of sets 6-10. "
+        note += "The choices of networks and constants saw the test clips of sets 6-10. "
+    note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
     several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
-    columns = ["figure", "%", "95 % interval", *several]
-    lines = [
-        f"{head}Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
-        f"{summary['model']}.",
-        "",
-        f"| {' | '.join(columns)} |",
-        "|---" * len(columns) + "|",
-    ]
+    rows = [["figure", "%", "95 % interval", *several]]
     for name, label in SUMMARY_ROWS:
         figure = summary["figures"].get(name)
         if figure is None:
             continue  # this counter never learned names
         mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
         each = [figure["std"], *figure["sets"]] if several else []
-        cells = [label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)])
+    return f"{note}{summary['model']}.", rows
+
+
+def summary_table(summary: dict) -> str:
+    """The main figures of a summary as a markdown table, below what they are of."""
+    note, rows = summary_rows(summary)
+    head, *body = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([note, "", head, "|---" * len(rows[0]) + "|", *body]) + "\n"

@@ -26,6 +26,7 @@ import report
 import stamps
 import tmr
 from crs_lib import InputError
+from good_values import Between
 
 # ---- constants: edit here, or override, e.g.  python run_all.py --sets 1 2 3
 DATASET = "dataset"  # root of all prepared data
@@ -41,7 +42,10 @@ MAX_SHIFT = 0.25  # semitones, the furthest pitch shift in either direction
 WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
+SINGLE_TRAIN_ON = "singles"  # what the single-label classifier learns from: singles, or both
 EPOCHS = 0  # of every training; 0 leaves each script its own
+BATCH = 0  # clips, of every training; 0 leaves each script its own
+LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
@@ -49,7 +53,9 @@ N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CP
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
-CONSTANTS = crs_lib.constants_from_command_line(globals(), EPOCHS=range(0, 100_001))
+CONSTANTS = crs_lib.constants_from_command_line(
+    globals(), EPOCHS=range(0, 100_001), BATCH=range(0, 4097), LEARNING_RATE=Between(0, 10)
+)
 
 DEMO = "dataset_demo"
 
@@ -151,12 +157,17 @@ def prepare(handed: dict) -> None:
 def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
     """Train the four networks of a set and test the flow; what is finished is kept."""
     handed = {**handed, "SET": set_number, "RESUME": not REDO}
-    if EPOCHS == 0:
-        del handed["EPOCHS"]
+    for name in ("EPOCHS", "BATCH", "LEARNING_RATE"):
+        if handed[name] == 0:
+            del handed[name]
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
     trainings = {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
-        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
+        "single": (
+            crs_lib.SINGLE,
+            CLASSIFIER_MODEL,
+            {**classifier, "TRAIN_ON": SINGLE_TRAIN_ON},
+        ),
         "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL, classifier),
         "both": (
             crs_lib.TWO_LABEL,
@@ -204,8 +215,7 @@ def has_weights(run: Path, path: Path) -> bool:
 
 def flow_name(set_number: int) -> str:
     """Run name of the flow on a set."""
-    model = f"{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
-    return crs_lib.run_name(crs_lib.FLOW, model, set_number, SAMPLE_RATE)
+    return crs_lib.flow_name(COUNTER_MODEL, CLASSIFIER_MODEL, set_number, SAMPLE_RATE)
 
 
 def devices() -> queue.Queue:
@@ -236,7 +246,7 @@ def show_summary(handed: dict) -> None:
     """Write the summary over the sets, print its table and where the pictures are."""
     results = Path(handed["RESULTS"])
     faithful = (COUNTER_MODEL, CLASSIFIER_MODEL) == ("asc", "isocc")
-    model = "" if faithful else f"_{COUNTER_MODEL}-{CLASSIFIER_MODEL}"
+    model = "" if faithful else f"_{crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)}"
     path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(set(SETS))}.json"
     locks.hold(path)
     summary = report.summarise(results, [flow_name(number) for number in dict.fromkeys(SETS)], path)
@@ -245,6 +255,7 @@ def show_summary(handed: dict) -> None:
     drawn += [file for run in summary["runs"] for file in sorted((results / run).glob("*.png"))]
     print("pictures:", *drawn, sep="\n  ")
     print(f"summary: {path} (and .csv, .md)")
+    print(f"a page of all this: {crs_lib.command('show_report.py', **handed)}")
 
 
 def main() -> None:

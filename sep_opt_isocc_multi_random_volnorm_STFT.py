@@ -66,6 +66,13 @@ def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     return np.concatenate([data.singles["train"], mixtures]) if BOTH else mixtures
 
 
+def scores_of(logits: torch.Tensor) -> np.ndarray:
+    """The score of each class, (clips, classes): its probability to be one of a mixture's two; for
+    `both`, which is not told that there are two, its probability to be there.
+    """
+    return (torch.sigmoid(logits) if BOTH else networks.scores_of_two(logits)).numpy()
+
+
 def predictions(
     logits: torch.Tensor,
     rows: np.ndarray,
@@ -75,7 +82,7 @@ def predictions(
     """The table of predictions: the best two names, the score of each class; for `both` also the
     names that it gives without a counter, the second one over the threshold.
     """
-    scores = torch.sigmoid(logits).numpy()
+    scores = scores_of(logits)
     table = set_data.recordings_of(data.stems, rows)
     table["pair"] = set_data.best_names(scores, 2, data.classes)
     if BOTH:
@@ -92,12 +99,13 @@ def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> 
 
 def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> float:
     """The threshold on the second name's score with the best balanced exact set."""
-    scores = torch.sigmoid(logits).numpy()
+    scores = scores_of(logits)
+    truth = set_data.recordings_of(data.stems, rows)["truth"].to_numpy()
     return metrics.best_threshold(
-        best=set_data.best_names(scores, 1, data.classes),
-        pairs=set_data.best_names(scores, 2, data.classes),
-        truth=set_data.recordings_of(data.stems, rows)["truth"].to_numpy(),
-        second_scores=np.sort(scores, axis=1)[:, -2],
+        set_data.is_mixture(rows),
+        scores_of_two=np.sort(scores, axis=1)[:, -2],
+        one_is_right=set_data.best_names(scores, 1, data.classes) == truth,
+        two_is_right=set_data.best_names(scores, 2, data.classes) == truth,
     )
 
 
@@ -131,7 +139,8 @@ def main() -> None:
         stems,
         draw=lambda epoch: draw(epoch, data),
         targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
-        loss=nn.BCEWithLogitsLoss(),
+        # Of `both` every class is a question of its own: it is not told how many there are.
+        loss=nn.BCEWithLogitsLoss() if BOTH else training.names_loss,
         validate=lambda logits: validate(logits, validation_rows, data),
         validation_rows=validation_rows,
         select_by=SELECT_BY,

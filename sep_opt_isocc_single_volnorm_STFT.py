@@ -12,7 +12,6 @@ Takes   about 7 minutes on 2 CPU cores.
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 import checkpoints
 import crs_lib
@@ -23,6 +22,7 @@ import pictures
 import set_data
 import tmr
 import training
+from good_values import GOOD_VALUES
 
 # ---- constants: edit here, or override, e.g.  python sep_opt_isocc_single_volnorm_STFT.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -33,8 +33,11 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
+TRAIN_ON = "singles"  # singles, or both: as many mixtures as well, of which it learns both names
 MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
+REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
+GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
 MASK = True  # hide a random band of frequencies and a stretch of time of training clips
 EPOCHS = 24  # passes over the training clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
@@ -46,9 +49,17 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = crs_lib.constants_from_command_line(globals(), TRAIN_ON=GOOD_VALUES["SINGLE_TRAIN_ON"])
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
+
+
+def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
+    """Rows of an epoch: every single with its copies; for `both` as many mixtures behind them."""
+    singles = data.singles["train"]
+    if TRAIN_ON == "singles":
+        return singles
+    return np.concatenate([singles, set_data.draw_mixtures(data, CONSTANTS, epoch)[0]])
 
 
 def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
@@ -68,7 +79,7 @@ def main() -> None:
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True), device=device)
 
     # 2. Oversampling: every training clip comes with its pitch-shifted copies.
-    print(f"set {SET}: {len(data.singles['train'])} training clips an epoch")
+    print(f"set {SET}: {len(draw(0, data))} training clips an epoch")
 
     # 3. Load.
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
@@ -81,9 +92,9 @@ def main() -> None:
         run,
         network,
         stems,
-        draw=lambda epoch: data.singles["train"],
-        targets=lambda rows: labels[rows[:, 0]],
-        loss=nn.CrossEntropyLoss(),
+        draw=lambda epoch: draw(epoch, data),
+        targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
+        loss=training.names_loss,  # of one name it is cross-entropy
         validate=lambda logits: metrics.unweighted(
             metrics.single_figures, predictions(logits, data.singles["val"], data)
         ),

@@ -47,6 +47,19 @@ def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.T
     return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
 
 
+def names_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of each clip's names among all sets of as many (one or two).
+
+    Sets weigh as the exponential of their summed logits: for one name this is cross-entropy, for
+    two its like over the pairs of classes (the conditional Bernoulli distribution of Chen,
+    Dempster and Liu 1994). How many there are is known, or somebody else's to tell.
+    logits: float32 (clips, classes). targets: as `many_hot` has them.
+    """
+    of_two = networks.pair_logits(logits).logsumexp(dim=1)
+    of_all = torch.where(targets.sum(dim=1) == 2, of_two, logits.logsumexp(dim=1))
+    return (of_all - (logits * targets).sum(dim=1)).mean()
+
+
 # --------------------------------------------------------------------------------------- the loop
 
 

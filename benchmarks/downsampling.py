@@ -44,7 +44,7 @@ def main() -> None:
         script = bench_lib.script("0_downsampling.py", DATASET=scratch)
         with ThreadPoolExecutor(2) as pool:
             ours, floor = bench_lib.alternately(
-                script.main, lambda: list(pool.map(read_and_resample, files)), repeats=5
+                script.main, lambda: list(pool.map(read_and_resample, files)), repeats=10
             )
         straight = Path(scratch, "straight")
         way = bench_lib.seconds(lambda: straightforward(files, straight), repeats=3)

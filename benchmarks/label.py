@@ -1,39 +1,53 @@
-"""Labelling: one 5-s clip cold (process start to answer), one warm, a folder of 720 clips.
+"""Labelling: one 5-s clip cold (process start to answer), one warm, a folder of 720 clips, an hour.
 
 The networks' weights are random: their speed does not depend on them, and both classifiers are of
-one size. The single clips are ESC-10's own at 44.1 kHz, the folder holds mixtures at 4 kHz.
+one size. The single clips, and the hour made of them, are ESC-10's own at 44.1 kHz, the folder
+holds mixtures at 4 kHz.
 """
 
 from pathlib import Path
 
 import bench_lib
 import numpy as np
-import torch
+import soundfile as sf
 
 import checkpoints
 import crs_lib
 import esc10_data
+import listening
 import networks
 import report
 
 SAMPLE_RATE = 4000
-N_FFT = 256
 NB_WARM = 100
 TASKS = {
     "counter": (crs_lib.COUNTER, "asc", 2),
-    "single": (crs_lib.SINGLE, "isocc", 10),
-    "two_label": (crs_lib.TWO_LABEL, "isocc", 10),
+    "single": (crs_lib.SINGLE, "isocc", 0),  # as many as there are classes
+    "two_label": (crs_lib.TWO_LABEL, "isocc", 0),
 }
 CPU = networks.choose_device("cpu")
 
 
-def random_weights(models: str, classes: list[str]) -> None:
-    """Weights as finished trainings would leave them, but for what they learned."""
+def random_weights(models: str, classes: list[str], **constants: object) -> None:
+    """Weights as finished trainings would leave them, but for what they learned.
+
+    constants: of the trainings, where they are not their defaults.
+    """
     for script, model, nb_outputs in TASKS.values():
-        network = networks.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
-        constants = {**bench_lib.script(f"{script}.py").CONSTANTS, "MODELS": models}
-        run = report.Run(Path("none"), script, model, constants, {}, commit="")
+        given = bench_lib.script(f"{script}.py").CONSTANTS
+        given = {**given, "MODEL": model, "MODELS": models, **constants}
+        size = (nb_outputs or len(classes), given["SAMPLE_RATE"], given["N_FFT"])
+        network = networks.build(given["MODEL"], *size, CPU)
+        run = report.Run(Path("none"), script, given["MODEL"], given, {}, commit="")
         checkpoints.save_weights(run, network, classes, {}, {})
+
+
+def long_recording(path: Path, clips: list[Path], minutes: int) -> Path:
+    """Write clips one after the other, again and again, as one WAV."""
+    with sf.SoundFile(path, "w", sf.info(clips[0]).samplerate, 1) as file:
+        for i in range(60 * minutes // esc10_data.CLIP_SECONDS):
+            file.write(sf.read(clips[i % len(clips)])[0])
+    return path
 
 
 def main() -> None:
@@ -55,13 +69,12 @@ def main() -> None:
         colds = [bench_lib.run_measured("predict.py", clips[0], "--models", models) for _ in "12"]
         rows.append(bench_lib.row("label", "one clip, cold", min(colds)[0], peak_mb=colds[0][1]))
 
-        predict = bench_lib.script("predict.py", SAMPLE_RATE=SAMPLE_RATE)
         tasks = {task: (script, model) for task, (script, model, _) in TASKS.items()}
         trained = networks.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
         times = [
             bench_lib.seconds(
-                lambda path=path: predict.label(
-                    torch.from_numpy(esc10_data.read_clip(path, SAMPLE_RATE)), trained
+                lambda path=path: listening.label(
+                    esc10_data.read_clip(path, SAMPLE_RATE)[None], trained, CPU
                 )
             )
             for path in clips
@@ -77,6 +90,12 @@ def main() -> None:
             seconds, peak, _ = bench_lib.run_measured("predict.py", part, "--models", models)
             times_real = nb_files * esc10_data.CLIP_SECONDS / seconds
             work = f"a folder of {nb_files} clips, {times_real:.0f} x real time"
+            rows.append(bench_lib.row("label", work, seconds, peak_mb=peak))
+
+        for minutes in (5, 60):
+            path = long_recording(Path(scratch, "long.wav"), clips, minutes)
+            seconds, peak, _ = bench_lib.run_measured("predict.py", path, "--models", models)
+            work = f"a recording of {minutes} minutes, {60 * minutes / seconds:.0f} x real time"
             rows.append(bench_lib.row("label", work, seconds, peak_mb=peak))
     bench_lib.finish(rows, root)
 

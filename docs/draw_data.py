@@ -1,8 +1,10 @@
-"""Draw the README's pictures of the data and the networks, from the prepared ESC-10.
+"""Draw the README's pictures of the flow, the data and the networks, from the prepared ESC-10.
 
+docs/flow.png: the overall flow of a mixture, with what the published run of set 1 answered to it.
 docs/division.png: which digits each set trains, validates and tests on; which recordings lie where.
-docs/copies.png: a clip and its pitch-shifted copies. docs/mixture.png: two clips before and after
-volume normalisation, and their mixture. docs/networks.png: both networks with their tensor sizes.
+docs/copies.png: a clip and its pitch-shifted copies, and how far its pitch moves.
+docs/mixture.png: the two clips before and after volume normalisation, and their mixture.
+docs/networks.png: both networks with their tensor sizes.
 
 Run it with  make pictures  (set 1 must have been prepared: make run).
 """
@@ -21,16 +23,21 @@ from torch import nn
 import crs_lib
 import esc10_data
 import pictures
+import report
+import stamps
 import UNet_utils
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from pictures import plt
 
 DOCS = Path(__file__).resolve().parent
+PUBLISHED = crs_lib.HERE / "results_published" / "4k"
 DATASET = "dataset"
 SAMPLE_RATE, N_FFT, OVERSAMPLE = 4000, 256, 5
 CLIP = ("rooster", 0)  # class and number of the clip whose copies are shown
-MIXED = (("dog", 3), ("sea_waves", 3))
+PITCHES_HZ, LONG_FFT = (1150, 1500), 1024  # where its loudest partial lies; samples, to see it
+MIXED = (("rain", 1), ("rooster", 31))  # test clips of set 1
+NUMBERS = {1: "one", 2: "two"}
 PART_COLOURS = {"train": "#d9d9d9", "val": "#7fb6e6", "test": "#f2a65a"}
 
 
@@ -80,56 +87,133 @@ def draw_division() -> None:
 
 
 def draw_copies() -> None:
-    """A clip and its pitch-shifted copies, one spectrogram each, and their mean spectra."""
+    """A clip and its furthest copies as spectrograms; the pitch of all in their mean spectra."""
     name, number = CLIP
     folder = crs_lib.oversample_dir(DATASET, SAMPLE_RATE, OVERSAMPLE)
-    endings = list(esc10_data.copy_shifts(OVERSAMPLE, 1))
-    figure, axes = plt.subplots(1, len(endings), figsize=(13, 2.8), sharey=True)
-    for axis, ending in zip(axes, endings, strict=True):
-        clip = read(folder, name, f"{number}{ending}")
-        spectrogram = UNet_utils.audio_STFT_lib(clip, N_FFT)[0].numpy()
+    max_shift = stamps.read_stamp(DATASET, folder.name)["constants"]["MAX_SHIFT"]
+    shifts = esc10_data.copy_shifts(OVERSAMPLE, max_shift)
+    clips = {ending: read(folder, name, f"{number}{ending}") for ending in shifts}
+    furthest = [min(shifts, key=shifts.get), "", max(shifts, key=shifts.get)]
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3), width_ratios=(1, 1, 1, 1.2))
+    for axis, ending in zip(axes, furthest, strict=False):
+        spectrogram = UNet_utils.audio_STFT_lib(clips[ending], N_FFT)[0].numpy()
         pictures.draw_spectrogram(axis, spectrogram, SAMPLE_RATE)
-        axis.set(title=f"{name}{number}{ending}.wav", xlim=(0, 2.5))
-    for axis in axes[1:]:
-        axis.set_ylabel("")
+        title = f"{name}{number}{ending}.wav, {shifts[ending]:+g} semitones"
+        axis.set_title(title if ending else f"{name}{number}.wav", fontsize=10)
+        axis.set(xlim=(0, 2.5), xticks=range(3))
+    for ending in sorted(shifts, key=shifts.get):
+        spectrum = UNet_utils.audio_STFT_lib(clips[ending], LONG_FFT)[0].mean(dim=1)
+        hertz = np.arange(len(spectrum)) * SAMPLE_RATE / LONG_FFT
+        label = f"{ending.removeprefix('_') or 'original'} ({shifts[ending]:+g})"
+        axes[3].plot(hertz, spectrum, label=label, linewidth=1)
+    axes[3].set(xlim=PITCHES_HZ, xlabel="frequency (Hz)", yticks=[], title="mean spectra")
+    axes[3].legend(fontsize=8)
     pictures.save_picture(figure, DOCS / "copies.png", crs_lib.is_synthetic(DATASET))
 
 
-def draw_mixture() -> None:
-    """Two clips as recorded, normalised, and their mixture."""
+def mixed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The clips of MIXED as recorded and normalised, float32 (2, samples) both; their mixture."""
     folder = crs_lib.rate_dir(DATASET, SAMPLE_RATE)
     files = sorted(folder.glob("*/*.wav"))
     loudest = np.abs(esc10_data.uploader(files, SAMPLE_RATE)).max()
     clips = np.stack([read(folder, name, str(number)) for name, number in MIXED])
     normalised = esc10_data.normalise_volume(clips, loudest)
-    rows = [*clips, *normalised, esc10_data.mix(*normalised)]
+    return clips, normalised, esc10_data.mix(*normalised)
+
+
+def draw_mixture() -> None:
+    """Two clips as recorded, normalised, and their mixture."""
+    clips, normalised, mixture = mixed()
     labels = [f"{name}{number}" for name, number in MIXED]
-    titles = [
-        *(f"{label}, as recorded" for label in labels),
-        *(f"{label}, normalised" for label in labels),
-    ]
+    titles = [f"{label}, {how}" for how in ("as recorded", "normalised") for label in labels]
     titles.append("half their sum: the mixture")
     figure, axes = plt.subplots(1, 5, figsize=(13, 2.4), sharey=True)
-    seconds = np.arange(clips.shape[1]) / SAMPLE_RATE
-    for axis, wave, title in zip(axes, rows, titles, strict=True):
-        axis.plot(seconds, wave, linewidth=0.4)
+    for axis, wave, title in zip(axes, [*clips, *normalised, mixture], titles, strict=True):
+        draw_wave(axis, wave)
         axis.set(title=title, xlabel="time (s)", ylim=(-1.05, 1.05))
+    axes[0].set_ylabel("amplitude")
     pictures.save_picture(figure, DOCS / "mixture.png", crs_lib.is_synthetic(DATASET))
+
+
+def draw_wave(axis: plt.Axes, wave: np.ndarray) -> None:
+    """A waveform (samples,) over its seconds."""
+    axis.plot(np.arange(len(wave)) / SAMPLE_RATE, wave, linewidth=0.4)
+
+
+def draw_flow() -> None:
+    """From a clip to its names; the way that was not taken in grey."""
+    waveform = esc10_data.level_rms(mixed()[2])
+    spectrogram = UNet_utils.audio_STFT_lib(waveform, N_FFT)[0].numpy()
+    clip = "_".join(f"{name}{number}" for name, number in MIXED) + ".wav"
+    run = report.newest_finished(PUBLISHED, crs_lib.flow_name("asc", "isocc", 1, SAMPLE_RATE))
+    answer = report.read_predictions(run).set_index("clip").loc[clip]
+    chance = max(answer["score_two"], 1 - answer["score_two"])
+    named = [f"{name} {answer[f'score_{name}']:.2f}" for name in answer["with_counter"].split("+")]
+    count = answer["count"]
+    figure, axis = plt.subplots(figsize=(12, 3.2))
+    axis.set(xlim=(0, 12), ylim=(-1.6, 1.6))
+    axis.axis("off")
+    size = " × ".join(map(str, spectrogram.shape))
+    captions = (f"{clip}\nlevelled to RMS {esc10_data.LEVEL_RMS}", f"STFT magnitude\n{size}")
+    for left, caption in zip((0.2, 2.9), captions, strict=True):
+        inset = axis.inset_axes((left, -0.5, 1.9, 1), transform=axis.transData)
+        if left < 1:
+            draw_wave(inset, waveform)
+        else:
+            pictures.draw_spectrogram(inset, spectrogram, SAMPLE_RATE)
+        inset.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        axis.text(left + 0.95, -0.65, caption, ha="center", va="top")
+        draw_arrow(axis, (left + 1.9, 0), (left + 2.65, 0))
+    counter = f"Audio Source Counter\nattention CRNN\n{NUMBERS[count]} ({chance:.2f})"
+    draw_box(axis, 6.6, 0, counter, "#cfe3f5")
+    ways = {1: (1, "single-label CNN\nbest one class"), 2: (-1, "two-label CNN\nbest two classes")}
+    for number, (y, text) in ways.items():
+        grey = {} if number == count else {"alpha": 0.35}
+        draw_box(axis, 9.2, y, text, "#d8f0d3", **grey)
+        draw_arrow(axis, (7.5, 0.25 * y), (8.35, y), **grey)
+        axis.text(7.75, 0.75 * y, NUMBERS[number], style="italic", ha="right", va="center", **grey)
+    y = ways[count][0]
+    draw_arrow(axis, (10.05, y), (10.55, y))
+    draw_box(axis, 11.2, y, "\n".join(named), "#fdf3cf")
+    pictures.save_picture(figure, DOCS / "flow.png", crs_lib.is_synthetic(DATASET))
+
+
+def draw_box(axis: plt.Axes, x: float, y: float, text: str, colour: str, **more: object) -> None:
+    """A text in a coloured box round (x, y)."""
+    box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#555555", **more}
+    axis.text(x, y, text, ha="center", va="center", bbox=box, **more)
+
+
+def draw_arrow(axis: plt.Axes, begin: tuple, end: tuple, **more: object) -> None:
+    """An arrow from one point to another."""
+    axis.annotate("", xy=end, xytext=begin, arrowprops={"arrowstyle": "-|>", **more})
+
+
+def title_of(name: str, layer: nn.Module) -> str:
+    """What a layer is called in the picture. name: as the network calls it."""
+    if isinstance(layer, nn.Conv2d):
+        return "convolution {} × {}".format(*layer.kernel_size)
+    if isinstance(layer, nn.LSTM):
+        return f"LSTM, {layer.num_layers} layers, both directions"
+    if isinstance(layer, nn.MaxPool2d):
+        return "maximum of 2 × 2"
+    return "attention over time" if name == "query" else "dense"
 
 
 def sizes(network: nn.Module, spectrograms: torch.Tensor) -> list[str]:
     """What a network makes of a batch, layer by layer: kind and size of each output, no batch."""
     found, hooks = [], []
-
-    def note(layer: nn.Module, _: object, output: object) -> None:
-        output = output[0] if isinstance(output, tuple) else output
-        size = " × ".join(map(str, output.shape[1:]))
-        found.append(f"{type(layer).__name__.removesuffix('2d')}   {size}")
-
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.LSTM, nn.Linear)
-    for layer in network.modules():
-        if isinstance(layer, kinds):
-            hooks.append(layer.register_forward_hook(note))
+    for name, layer in network.named_modules():
+        if not isinstance(layer, kinds):
+            continue
+
+        def note(layer: nn.Module, _: object, output: object, name: str = name) -> None:
+            output = output[0] if isinstance(output, tuple) else output
+            size = " × ".join(map(str, output.shape[1:]))
+            found.append(f"{title_of(name, layer)}:  {size}")
+
+        hooks.append(layer.register_forward_hook(note))
     with torch.no_grad():
         network.eval()(spectrograms)
     for hook in hooks:
@@ -144,17 +228,20 @@ def draw_networks() -> None:
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.2))
     for axis, (name, network) in zip(axes, networks.items(), strict=True):
         million = sum(value.numel() for value in network.parameters()) / 1e6
-        texts = ["STFT magnitude   1 × 129 × 313", *sizes(network, spectrograms)]
+        texts = ["STFT magnitude:  1 × 129 × 313", *sizes(network, spectrograms)]
+        axis.plot([0.5, 0.5], [1, 1 / len(texts)], color="#555555", zorder=0)
         for row, text in enumerate(texts):
             colour = "#cfe3f5" if row else "#eeeeee"
             box = {"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "#555555"}
             axis.text(0.5, 1 - row / len(texts), text, ha="center", va="center", bbox=box)
-        axis.set(title=f"{name}, {million:.2f} million parameters", ylim=(0, 1.05))
+        title = f"{name}, {million:.2f} million parameters"
+        axis.set(title=title, xlim=(0, 1), ylim=(0, 1.05))
         axis.axis("off")
     pictures.save_picture(figure, DOCS / "networks.png", synthetic=False)
 
 
 if __name__ == "__main__":
+    draw_flow()
     draw_division()
     draw_copies()
     draw_mixture()

@@ -1,4 +1,5 @@
-from itertools import product
+import math
+from itertools import combinations, product
 
 import librosa
 import numpy as np
@@ -222,9 +223,59 @@ def test_the_threshold_is_the_best_of_all():
             mixture = np.char.find(truth, "+") >= 0
             return (exact[mixture].mean() + exact[~mixture].mean()) / 2
 
-        chosen = metrics.best_threshold(best, pairs, truth, scores)
+        mixture = np.char.find(truth, "+") >= 0
+        chosen = metrics.best_threshold(mixture, scores, best == truth, pairs == truth)
         assert 0 <= chosen <= 1
         assert balanced(chosen) == pytest.approx(max(map(balanced, np.arange(0, 1.01, 0.05))))
+
+
+# --------------------------------------------------------------------------------------- names
+
+
+def test_the_loss_of_names_and_their_scores_against_every_set():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    truths = [(0,), (3,), (0, 1), (2, 4), (1, 3), (4,)]
+    targets = torch.zeros(6, 5, dtype=torch.float64)
+    losses, scores = [], torch.zeros(6, 5, dtype=torch.float64)
+    for clip, truth in enumerate(truths):
+        targets[clip, list(truth)] = 1
+        weights = {
+            names: math.exp(sum(logits[clip, name].item() for name in names))
+            for names in combinations(range(5), len(truth))
+        }
+        losses.append(-math.log(weights[truth] / sum(weights.values())))
+        pairs = {n: math.exp(logits[clip, list(n)].sum().item()) for n in combinations(range(5), 2)}
+        for name in range(5):
+            share = sum(weight for names, weight in pairs.items() if name in names)
+            scores[clip, name] = share / sum(pairs.values())
+    assert training.names_loss(logits, targets).item() == pytest.approx(sum(losses) / 6)
+    torch.testing.assert_close(networks.scores_of_two(logits), scores)
+    # One name is one of k: the loss is cross-entropy.
+    expected = nn.functional.cross_entropy(logits[:2], torch.tensor([0, 3]))
+    torch.testing.assert_close(training.names_loss(logits[:2], targets[:2]), expected)
+
+
+def test_the_loss_of_names_stays_a_number_where_one_name_drowns_the_others():
+    logits = torch.tensor([[90.0, 0.0, -5.0], [90.0, 0.0, -5.0]], requires_grad=True)
+    loss = training.names_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
+    loss.backward()
+    one_of_two = math.log(1 + math.exp(-5))
+    assert loss.item() == pytest.approx((2 * one_of_two + 5) / 2, rel=1e-4)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_a_moved_threshold_is_where_the_count_turns():
+    torch.manual_seed(0)
+    network = ASC().eval()
+    spectrograms = torch.rand(40, 1, 129, 313) * torch.rand(40, 1, 1, 1)
+    with torch.no_grad():
+        before = torch.softmax(network(spectrograms), dim=1)[:, 1]
+        threshold = before.sort().values[19:21].mean().item()  # between two clips
+        networks.move_threshold(network, threshold)
+        counts = network(spectrograms).argmax(dim=1)
+    assert counts.sum() == 20
+    assert counts.tolist() == (before > threshold).int().tolist()
 
 
 # ------------------------------------------------------------------------------------- drawing

@@ -6,6 +6,7 @@ import runpy
 import sys
 
 import pytest
+import torch
 from conftest import HERE, load_script
 
 DOCS = HERE / "docs"
@@ -164,6 +165,24 @@ def test_weights_to_time_labelling_with_can_be_read(tmp_path):
     script.random_weights(str(tmp_path), ["a"] * 10)
     tasks = {task: given[:2] for task, given in script.TASKS.items()}
     assert networks.load_networks(tasks, str(tmp_path), 1, 4000, script.CPU).keys() == tasks.keys()
+
+
+def test_the_picture_of_the_networks_shows_their_sizes():
+    script = load_script("docs/draw_data.py")
+    spectrograms = torch.rand(1, 1, 129, 313)
+    counter = script.sizes(script.ASC(), spectrograms)
+    assert counter[0] == "convolution 3 × 3:  8 × 129 × 313"
+    assert counter[3:5] == [
+        "LSTM, 2 layers, both directions:  313 × 128",
+        "attention over time:  128",
+    ]
+    assert counter[-1] == "dense:  2" and len(counter) == 3 + 1 + 1 + 3
+    classifier = script.sizes(script.CNN_ISOCC(), spectrograms)
+    assert classifier[6:9] == [
+        "convolution 5 × 5:  64 × 8 × 31",
+        "maximum of 2 × 2:  64 × 4 × 15",
+        "dense:  1024",
+    ]
 
 
 def test_processes_are_measured():

@@ -226,7 +226,13 @@ def test_the_counter_learns_names_beside_the_count():
     assert targets.tolist() == [[0, 1, 0, 0], [1, 1, 1, 0], [1, 0, 1, 1]]
     logits = torch.randn(3, 5, generator=torch.manual_seed(0))
     count = -torch.log_softmax(logits[:, :2], dim=1)[range(3), [0, 1, 1]].mean()
-    names = torch.sigmoid(logits[:, 2:])
-    right = torch.where(targets[:, 1:] == 1, names, 1 - names)
-    expected = count - script.NAMES_WEIGHT * right.log().mean()
+    # Of one name the likelihood among all names, of two that among all pairs.
+    weights = logits[:, 2:].exp()
+    pairs = torch.stack([weights[:, a] * weights[:, b] for a, b in ((0, 1), (0, 2), (1, 2))], dim=1)
+    likelihoods = [
+        weights[0, 0] / weights[0].sum(),
+        pairs[1, 0] / pairs[1].sum(),
+        pairs[2, 2] / pairs[2].sum(),
+    ]
+    expected = count - script.NAMES_WEIGHT * torch.stack(likelihoods).log().mean()
     assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)

@@ -1,0 +1,62 @@
+"""A page in your browser: hand it a recording, or two to be mixed, and see what the networks hear.
+
+Drop a file or record from the microphone: the count, names with scores, the picture with the
+counter's attention, the timeline. Or mix two sounds, uploaded or taken from DATASET, at a level of
+your choice, and watch the counter change its mind.
+
+Reads   the weights of pretrained/ or of a folder of your own; the clips of DATASET where they are.
+Writes  nothing but Gradio's copies of uploads, in the system's folder for temporary files, for an
+        hour.
+It listens on 127.0.0.1 alone: nobody else sees the page, and nothing leaves this machine.
+Needs   pip install -r requirements-app.txt  (make app does that, and starts it)
+Takes   10 seconds to start.
+"""
+
+import crs_lib
+import networks
+from crs_lib import InputError
+from good_values import GOOD_VALUES
+
+# ---- constants: edit here, or override, e.g.  python app.py --models models
+MODELS = "pretrained"  # finished weights
+SET = 0  # division set, that the weights were trained on; 0: that of those in the folder
+SAMPLE_RATE = 0  # Hz, of the weights; 0: that of those in the folder
+COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the folder
+CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
+DATASET = "dataset"  # root of all prepared data, whose clips can be mixed where they are there
+PORT = 7860  # of the page, on 127.0.0.1
+MOST_MB = 100  # of a file that is uploaded
+MOST_MINUTES = 10  # of a recording
+DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
+THREADS = 0  # CPU threads; 0 leaves torch's choice
+crs_lib.constants_from_command_line(
+    globals(),
+    SET=range(0, 11),
+    SAMPLE_RATE=range(0, 48_001),
+    COUNTER_MODEL=(*GOOD_VALUES["COUNTER_MODEL"], ""),
+    CLASSIFIER_MODEL=(*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
+    PORT=range(1024, 65_536),
+    MOST_MB=range(1, 10_001),
+    MOST_MINUTES=range(1, 1441),
+)
+
+
+def main() -> None:
+    try:
+        import app_page  # and with it Gradio, which the pipeline does not need
+    except ImportError as error:
+        install = "pip install -r requirements-app.txt"
+        raise InputError(f"{error.name} is missing: run  {install}  first, or  make app") from None
+    device = networks.choose_device(DEVICE, THREADS)
+    trained = networks.load_labellers(
+        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
+    )
+    ears = app_page.Ears(trained, device, MOST_MINUTES, MOST_MB)
+    renamed = crs_lib.rename_dir(DATASET)
+    files = sorted(renamed.glob("*/*.wav"))
+    clips = {f"{path.parent.name}: {path.name}": str(path) for path in files}
+    app_page.serve(app_page.page(ears, clips), PORT, ears, [renamed] if clips else [])
+
+
+if __name__ == "__main__":
+    crs_lib.run(main)
