@@ -24,6 +24,7 @@ import stamps
 from crs_lib import InputError
 
 CLIP_SECONDS = 5
+LOWEST_RATE = 100  # Hz, of what may be a recording
 LEVEL_RMS = 0.1  # of every waveform a network gets
 FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides of zero
 METHODS = ("load", "resample", "soxr", "scipy")  # of downsampling
@@ -45,7 +46,7 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     """
     # One more second than is kept: the resampling looks ahead.
     seconds = CLIP_SECONDS + 1
-    with reading(path), sf.SoundFile(path) as file:
+    with opened(path) as file:
         if method == "load":
             # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
             # another reader, which wants other programs.
@@ -58,6 +59,16 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
         raise InputError(f"{path}: holds no samples")
     refuse_not_finite(path, waveform)
     return as_clip(waveform, sample_rate)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sf.SoundFile]:
+    """A sound file to be read; what goes wrong with it is an InputError that names the file."""
+    with reading(path), sf.SoundFile(path) as file:
+        if file.samplerate < LOWEST_RATE:  # five seconds would last for days
+            rate = f"its rate is said to be {file.samplerate} Hz"
+            raise InputError(f"{path}: cannot be read as sound ({rate})")
+        yield file
 
 
 @contextmanager

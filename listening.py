@@ -53,7 +53,7 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     Yields float32 (samples,), about BLOCK_SECONDS of them. Raises InputError, naming the file, if
     it cannot be read to its end or is not finite.
     """
-    with esc10_data.reading(path), sf.SoundFile(path) as file:
+    with esc10_data.opened(path) as file:
         stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, "float32", quality="HQ")
         is_last = False
         while not is_last:

@@ -100,7 +100,7 @@ CLIPS = {
         (FINITE, EMPTY),
     ),
     "said to have no rate": (header(24, "<I", 0), NO_SOUND),
-    "said to have 1 Hz": (header(24, "<I", 1), FINITE),
+    "said to have 1 Hz": (header(24, "<I", 1), NO_SOUND),
     "said to have 4 GHz": (header(24, "<I", 2**32 - 1), (FINITE, NO_SOUND)),
     "said to have 2 GHz": (header(24, "<I", 2**31 - 1), (FINITE, NO_SOUND)),
     "said to have no channel": (header(22, "<H", 0), NO_SOUND),
