@@ -20,6 +20,7 @@ import crs_lib
 import report
 import set_data
 import stamps
+import training
 from crs_lib import InputError
 from good_values import GOOD_VALUES, why_bad
 
@@ -217,7 +218,7 @@ def failing(demo, tmp_path, here, monkeypatch):
     """What the two-label script says where its loss is computed otherwise."""
 
     def train(loss):
-        monkeypatch.setattr(torch.nn.functional, "binary_cross_entropy_with_logits", loss)
+        monkeypatch.setattr(training, "names_loss", loss)
         places = ("--dataset", demo, "--results", tmp_path / "r", "--models", tmp_path / "m")
         message = here(TWO_LABEL, *places, *TINY)
         assert list((tmp_path / "r").iterdir()) == []
