@@ -141,14 +141,14 @@ def sounds_of(clips: pd.Series, flow: dict) -> torch.Tensor:
     """
     number = flow["set"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, number, SAMPLE_RATE, oversample=1)
-    constants = {**flow["constants"], "DATASET": DATASET, "OVERSAMPLE": 1}
-    for name, stamp in report.data_stamps(constants).items():
-        if stamp != flow["data"][name]:
-            raise InputError(f"{DATASET}/{name} is not what set {number} was tested on")
-    stems = hearing.load(data.stems, SAMPLE_RATE, torch.device("cpu"))
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    names = pd.Index(set_data.recordings_of(data.stems, rows)["clip"])
-    return esc10_data.mix(*hearing.stems_of(stems, rows[names.get_indexer(clips)]))
+    names = set_data.recordings_of(data.stems, rows)["clip"]
+    now = report.data_stamps({**flow["constants"], "DATASET": DATASET, "OVERSAMPLE": 1})
+    if any(flow["data"][name] != now[name] for name in now) or not clips.isin(names).all():
+        raise InputError(f"{DATASET} does not hold what set {number} was tested on")
+    stems = hearing.load(data.stems, SAMPLE_RATE, torch.device("cpu"))
+    chosen = rows[pd.Index(names).get_indexer(clips)]
+    return esc10_data.mix(*hearing.stems_of(stems, chosen))
 
 
 def seen_and_heard(

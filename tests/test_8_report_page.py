@@ -251,7 +251,14 @@ def test_other_recordings_are_not_taken_for_those_that_were_heard(two_sets, show
         path.write_text(path.read_text().replace(recordings, "another"))
     page, _, _ = show(two_sets, dataset=root)
     assert not page.all("audio")
-    assert f"{root}/esc10_rename_4k is not what set 1 was tested on" in page.text
+    assert f"Without sounds: {root} does not hold what set 1 was tested on" in page.text
+
+
+def test_a_clip_that_is_not_tested_any_more_is_not_mistaken_for_another(demo, show, tmp_path):
+    finish_set(demo, tmp_path, 1, lambda table: with_mistakes(table).replace("chainsaw1.wav", "x"))
+    page, _, _ = show(tmp_path)
+    assert page.text.count("heard as") == 3 and not page.all("audio")
+    assert f"Without sounds: {demo} does not hold what set 1 was tested on" in page.text
 
 
 def audit(root, results, counter, group):
