@@ -1,6 +1,6 @@
 # make run    everything for set 1: prepare, train, test, summary (40 minutes on 2 CPU cores)
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
-# make test   every test (4 minutes); ESC50_DIR=... adds those on the real recordings
+# make test   every test (7 minutes); ESC50_DIR=... adds those on the real recordings
 # make faults every script killed, every disk filled at many more moments (under an hour)
 # make supply known findings of the packages that requirements.txt brings in
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
