@@ -41,8 +41,15 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     Reads any format, rate, length, sample type and number of channels (their mean) that soundfile
     reads. method: who resamples, one of METHODS; the first three are one (soxr_hq), but librosa
     takes two seconds to be imported, which nobody with a recording should wait for.
-    Returns what `as_clip` makes of it. Raises InputError, naming the file, if it cannot be read, is
-    empty or is not finite.
+    Returns what `as_clip` makes of it. Raises InputError as `read_fitted` does.
+    """
+    return rounded(read_fitted(path, sample_rate, method))
+
+
+def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
+    """The same before it is rounded, for who writes it as 16 bits anyway: what `fit` returns.
+
+    Raises InputError, naming the file, if it cannot be read, is empty or is not finite.
     """
     # One more second than is kept: the resampling looks ahead.
     seconds = CLIP_SECONDS + 1
@@ -53,12 +60,12 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
             waveform, _ = librosa.load(file, sr=sample_rate, duration=seconds)
         else:
             rate = file.samplerate
-            samples = file.read(seconds * rate, dtype="float32", always_2d=True)
-            waveform = resample(samples.mean(axis=1), rate, sample_rate, method)
+            samples = file.read(seconds * rate, dtype="float32")
+            waveform = resample(as_mono(samples), rate, sample_rate, method)
     if len(waveform) == 0 and sf.info(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
     refuse_not_finite(path, waveform)
-    return as_clip(waveform, sample_rate)
+    return fit(waveform, sample_rate)
 
 
 @contextmanager
@@ -92,7 +99,12 @@ def refuse_not_finite(path: Path, waveform: np.ndarray) -> None:
 
 def as_clip(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """What `fit` makes of a waveform, rounded to 16 bits: a clip as every network gets it."""
-    return from_pcm16(to_pcm16(fit(waveform, sample_rate)))
+    return rounded(fit(waveform, sample_rate))
+
+
+def as_mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels of samples as soundfile reads them: (samples,) of (samples[, n])."""
+    return samples if samples.ndim == 1 else samples.mean(axis=1)
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.ndarray:
@@ -112,7 +124,9 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.
 def fit(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """CLIP_SECONDS of a waveform, cut or padded with zeros; scaled down if beyond full scale."""
     waveform = waveform[: CLIP_SECONDS * sample_rate]
-    waveform = np.pad(waveform, (0, CLIP_SECONDS * sample_rate - len(waveform)))
+    nb_missing = CLIP_SECONDS * sample_rate - len(waveform)
+    if nb_missing:
+        waveform = np.pad(waveform, (0, nb_missing))
     return waveform / max(1, np.abs(waveform).max() / FULL_SCALE)
 
 
@@ -124,6 +138,11 @@ def to_pcm16(waveform: np.ndarray) -> np.ndarray:
 def from_pcm16(samples: np.ndarray) -> np.ndarray:
     """int16 samples as float32; a power of two divides exactly, multiplied or not."""
     return np.multiply(samples, 1 / 32768, dtype=np.float32)
+
+
+def rounded(waveform: np.ndarray) -> np.ndarray:
+    """A waveform within FULL_SCALE as a 16-bit file would give it back."""
+    return from_pcm16(to_pcm16(waveform))
 
 
 def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
@@ -198,7 +217,7 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
         def write(path: Path) -> str:
             """Why a clip could not be read; empty where it could."""
             try:
-                clip = read_clip(path, sample_rate, method)
+                clip = read_fitted(path, sample_rate, method)
             except InputError as error:
                 return str(error)
             write_wav(part / path.parent.name / path.name, clip, sample_rate)

@@ -58,9 +58,9 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         is_last = False
         while not is_last:
             # Not file.blocks: where a file ends too early that gives the last block again.
-            samples = file.read(BLOCK_SECONDS * file.samplerate, "float32", always_2d=True)
+            samples = file.read(BLOCK_SECONDS * file.samplerate, "float32")
             is_last = len(samples) == 0
-            mono = samples.mean(axis=1)
+            mono = esc10_data.as_mono(samples)
             esc10_data.refuse_not_finite(path, mono)
             yield stream.resample_chunk(mono, last=is_last)
 

@@ -45,9 +45,7 @@ CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 SEED = 0  # of the training mixtures that the give-away baseline learns from
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-CONSTANTS = crs_lib.constants_from_command_line(
-    globals(),
-)
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 
 def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:

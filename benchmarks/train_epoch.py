@@ -1,4 +1,4 @@
-"""A whole epoch of each training, the data side and the network, on a quarter of its clips.
+"""A whole epoch of each training, the data side and the network, on half of its clips.
 
 Floor: the same steps of the same network on tensors that lie ready, and its validation. Ours:
 `training.fit` for one epoch, which makes its batches, validates, and writes its checkpoint (as

@@ -21,7 +21,7 @@ import training
 
 SAMPLE_RATE = 4000
 N_FFT = 256
-SECONDS = 3  # of steps that are timed, after those that warm up
+SECONDS = 1.5  # of steps that are timed, after those that warm up
 SIZES = {"asc": (2, 16), "isocc": (10, 32)}  # outputs, batch of the scripts
 PLAIN = {
     "channels_last": False,
