@@ -61,6 +61,11 @@ def shares_of_two(groups: dict[str, torch.Tensor], network, n_fft: int) -> dict[
     return found
 
 
+def softer_group(decibels: int) -> str:
+    """What the group of mixtures with one stem softer is called."""
+    return f"mixtures, one stem {decibels} dB down"
+
+
 def shifted(waveforms: torch.Tensor) -> torch.Tensor:
     """Copies of waveforms, SHIFT_SEMITONES higher, as the oversampling makes them."""
     copies = librosa.effects.pitch_shift(
@@ -100,16 +105,8 @@ def make_groups(
     for decibels in LEVELS_DB:
         gain = 10 ** (-decibels / 20)
         softer = torch.cat([mix(first, gain * second), mix(gain * first, second)])
-        groups[f"mixtures, one stem {decibels} dB down"] = level(softer)
+        groups[softer_group(decibels)] = level(softer)
     return groups
-
-
-def as_table(answers: dict[str, dict]) -> str:
-    """The answers as a markdown table."""
-    lines = ["| clips | number | counted as two, % |", "|---|--:|--:|"]
-    for group, answer in answers.items():
-        lines.append(f"| {group} | {answer['clips']} | {100 * answer['counted_as_two']:.1f} |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -122,21 +119,24 @@ def main() -> None:
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
     groups = make_groups(stems, data, counter, counter["EPOCHS"])
     answers = shares_of_two(groups, network, counter["N_FFT"])
+    for decibels in LEVELS_DB:
+        answers[softer_group(decibels)]["softer_db"] = decibels
 
     constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
-    run = report.new_run("audit", COUNTER_MODEL, constants, data.stamps)
-    pictures.plot_audit(run, answers, LEVELS_DB)
+    run = report.new_run(crs_lib.AUDIT, COUNTER_MODEL, constants, data.stamps)
+    pictures.draw_audit(run.folder / "audit.png", run.synthetic, answers)
     record = {
         **report.header(run, report.machine(str(device), torch.get_num_threads())),
         "seconds": tmr.seconds(timer),
         "audited": content["run"],
         "test": answers,
     }
-    table = as_table(answers)
+    head, *rows = report.audit_rows(answers)
+    table = report.markdown_table(head, rows)
     with crs_lib.replaced_file(run.folder / "audit.md") as part:
-        part.write_text(table, encoding="utf-8")
+        part.write_text(table + "\n", encoding="utf-8")
     crs_lib.write_json(run.folder / report.RECORD, record)
-    print(table, end="")
+    print(table)
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")
 

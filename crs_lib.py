@@ -26,6 +26,7 @@ COUNTER = "audio_source_counter"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
 FLOW = "overall_flow"
+AUDIT = "audit"
 BOTH = "_both"  # behind the network's name where it was trained on both
 AT_END = ExitStack()  # what is undone when the script that runs has ended
 

@@ -132,7 +132,8 @@ def fit(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def to_pcm16(waveform: np.ndarray) -> np.ndarray:
     """Float samples within FULL_SCALE rounded to int16."""
-    return np.rint(waveform * 32768).astype("<i2")
+    scaled = np.multiply(waveform, 32768)
+    return np.rint(scaled, out=scaled).astype("<i2")
 
 
 def from_pcm16(samples: np.ndarray) -> np.ndarray:
@@ -155,6 +156,15 @@ def wav_of(samples: np.ndarray, sample_rate: int) -> bytes:
     times as long for a file, and there are 72,000.
     """
     return wav_header(len(samples), sample_rate) + samples.tobytes()
+
+
+def wavs_of(clips: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The same of many clips (clips, samples), floats within FULL_SCALE: int16, a row a file."""
+    header = np.frombuffer(wav_header(clips.shape[1], sample_rate), dtype="<i2")
+    wavs = np.empty((len(clips), len(header) + clips.shape[1]), dtype="<i2")
+    wavs[:, : len(header)] = header
+    wavs[:, len(header) :] = to_pcm16(clips)
+    return wavs
 
 
 @functools.cache

@@ -19,6 +19,7 @@ WAYS = {
     "no_counter": "without a counter",
     "one_network": "one network counts and names",
 }
+WITHOUT_COUNTER = ("no_counter", "one_network")  # the ways that the flow competes with
 
 Figures = dict[str, np.ndarray]
 
@@ -87,11 +88,16 @@ def exact_set_figures(predictions: pd.DataFrame, column: str, weights: np.ndarra
 
 
 def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Exact set in each of the WAYS that the predictions hold; the give-aways."""
+    """Exact set in each of the WAYS that the predictions hold; what the counter gains over those
+    that do without it (balanced, of the same draws); the give-aways.
+    """
     figures = {}
     for way in [way for way in WAYS if way in predictions]:
         for name, value in exact_set_figures(predictions, way, weights).items():
             figures[f"{way}.{name}"] = value
+    with_counter = figures["with_counter.exact_set_balanced"]
+    for way in [way for way in WITHOUT_COUNTER if way in predictions]:
+        figures[f"gain_over.{way}"] = with_counter - figures[f"{way}.exact_set_balanced"]
     counts = predictions.drop(columns="count").rename(columns={"giveaway_count": "count"})
     figures["giveaway_balanced"] = counter_figures(counts, weights)["accuracy_balanced"]
     return figures

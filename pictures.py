@@ -108,7 +108,8 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
     """The pictures of a summary, all its sets together, beside its JSON file `path`.
 
     Confusion of single clips by the single-label classifier; for every class and pair of classes
-    how often the counter and the whole flow are right. Returns their paths.
+    how often the counter and the whole flow are right; the audit, where there is one. Returns
+    their paths.
     """
     flows = pd.concat([read_predictions(results / run) for run in summary["flows"]])
     singles = pd.concat([read_predictions(results / run) for run in summary["singles"]])
@@ -133,6 +134,9 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
         named,
         "flow: exact set of names (%); diagonal: one class",
     )
+    if summary["audit"]:
+        found.append(path.with_name(f"{path.stem}_audit.png"))
+        draw_audit(found[-1], synthetic, summary["audit"])
     return found
 
 
@@ -259,20 +263,22 @@ def plot_flow(run: Run, record: dict) -> None:
     save_picture(figure, run.folder / "flow.png", run.synthetic)
 
 
-def plot_audit(run: Run, answers: dict[str, dict], levels_db: tuple[int, ...]) -> None:
-    """audit.png: the share counted as two, of every group of clips and over a stem's level.
+def draw_audit(path: Path, synthetic: bool, answers: dict[str, dict]) -> None:
+    """The share counted as two, of every group of clips and over the level of a mixture's stem.
 
-    answers: group -> {"counted_as_two"}; the last ones are mixtures at each of the levels.
+    answers: group -> {"counted_as_two"}, where one stem of mixtures is softer also "softer_db".
     """
-    shares = {group: 100 * answer["counted_as_two"] for group, answer in answers.items()}
-    groups = list(shares)[: -len(levels_db)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2))
-    left.barh(groups, [shares[group] for group in groups], color="C0")
+    groups = {group: answer for group, answer in answers.items() if "softer_db" not in answer}
+    left.barh(list(groups), [100 * answer["counted_as_two"] for answer in groups.values()])
     left.invert_yaxis()
     left.set(xlim=(0, 100), xlabel="counted as two (%)")
-    right.plot(levels_db, list(shares.values())[-len(levels_db) :], "o-")
-    right.axhline(shares[groups[0]], color="grey", linestyle=":", label=groups[0])
+    softer = [answer for answer in answers.values() if "softer_db" in answer]
+    levels = [answer["softer_db"] for answer in softer]
+    right.plot(levels, [100 * answer["counted_as_two"] for answer in softer], "o-")
+    first, answer = next(iter(groups.items()))
+    right.axhline(100 * answer["counted_as_two"], color="grey", linestyle=":", label=first)
     right.set(ylim=(-3, 103), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
     right.set_ylabel("counted as two (%)")
     right.legend()
-    save_picture(figure, run.folder / "audit.png", run.synthetic)
+    save_picture(figure, path, synthetic)

@@ -1,11 +1,10 @@
-"""Run records and the summary over sets; the pictures are in pictures.py."""
+"""Run records: what a run was made of and what it measured, written and found again."""
 
-import csv
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -223,99 +222,20 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / PREDICTIONS, dtype=texts, keep_default_na=False)
 
 
-# --------------------------------------------------------------------------------------- summary
-
-SUMMARY_ROWS = (
-    ("counter.accuracy_balanced", "counter: one class or two (balanced)"),
-    ("audit.giveaway_balanced", "the same by give-aways alone (logistic regression)"),
-    ("single.accuracy", "single-label classifier: accuracy"),
-    ("two_label.exact_pair", "two-label classifier: exact pair"),
-    ("two_label.mean_average_precision", "two-label classifier: mean average precision"),
-    ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
-    ("flow.true_count.exact_set_balanced", "the same with the true count given"),
-    ("flow.no_counter.exact_set_balanced", "the same without a counter"),
-    ("flow.one_network.exact_set_balanced", "the same by one network that counts and names"),
-)
-TASK_FIGURES = {
-    "counter": metrics.counter_figures,
-    "single": metrics.single_figures,
-    "two_label": metrics.two_label_figures,
-}
+def markdown_table(head: Sequence, rows: Iterable[Sequence]) -> str:
+    """A table in markdown. head: the names of its columns."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
-    """Write the summary of one configuration over sets as JSON, CSV and markdown.
+def audit_rows(answers: dict[str, dict], sets: list[int] | None = None) -> list[list]:
+    """The answers of an audit in per cent, the names of the columns first.
 
-    flow_names: run names of the flow, one a set. The newest finished run of each is taken, and the
-    trainings whose weights it used. path: of the JSON; the others lie beside it.
-    Returns the summary: {"figures": {name: {"mean", "std", "low", "high", "sets"}}, ...}.
-    Raises InputError if a run is missing.
+    answers: group -> {"clips", "counted_as_two"}; of several `sets` also "sets", the share of each.
     """
-    flows = [newest_finished(results, name) for name in flow_names]
-    if None in flows:
-        name = flow_names[flows.index(None)]
-        raise crs_lib.InputError(f"{results} has no finished run {name}: run  python run_all.py")
-    records = [read_record(folder) for folder in flows]
-    figures = metrics.with_intervals(metrics.flow_figures, [read_predictions(f) for f in flows])
-    figures = {
-        ("audit." if name.startswith("giveaway") else "flow.") + name: figure
-        for name, figure in figures.items()
-    }
-    for task, task_figures in TASK_FIGURES.items():
-        folders = [results / record["trained_in"][task] for record in records]
-        tables = [read_predictions(folder) for folder in folders]
-        for name, figure in metrics.with_intervals(task_figures, tables).items():
-            figures[f"{task}.{name}"] = figure
-    summary = {
-        "figures": figures,
-        "sets": [record["set"] for record in records],
-        "sample_rate": records[0]["sample_rate"],
-        "model": records[0]["model"],
-        "synthetic": any(record["synthetic"] for record in records),
-        "flows": [folder.name for folder in flows],
-        "singles": [record["trained_in"]["single"] for record in records],
-        "runs": [
-            name
-            for folder, record in zip(flows, records, strict=True)
-            for name in (*record["trained_in"].values(), folder.name)
-        ],
-    }
-    crs_lib.write_json(path, summary)
-    with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
-        table = csv.writer(file)
-        columns = ("mean", "std", "low", "high")
-        table.writerow(["figure", *columns, "synthetic"])
-        for name, figure in figures.items():
-            table.writerow([name, *(figure[c] for c in columns), summary["synthetic"]])
-    with crs_lib.replaced_file(path.with_suffix(".md")) as part:
-        part.write_text(summary_table(summary), encoding="utf-8")
-    return summary
-
-
-def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
-    """The main figures of a summary, in per cent; of several sets each.
-
-    Returns what they are of, and the rows of their table, the names of its columns first.
-    """
-    sets = summary["sets"]
-    note = "SYNTHETIC data. " if summary["synthetic"] else ""
-    if max(sets) > 5:
-        note += "The choices of networks and constants saw the test clips of sets 6-10. "
-    note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
-    several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
-    rows = [["figure", "%", "95 % interval", *several]]
-    for name, label in SUMMARY_ROWS:
-        figure = summary["figures"].get(name)
-        if figure is None:
-            continue  # this counter never learned names
-        mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
-        each = [figure["std"], *figure["sets"]] if several else []
-        rows.append([label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)])
-    return f"{note}{summary['model']}.", rows
-
-
-def summary_table(summary: dict) -> str:
-    """The main figures of a summary as a markdown table, below what they are of."""
-    note, rows = summary_rows(summary)
-    head, *body = (f"| {' | '.join(cells)} |" for cells in rows)
-    return "\n".join([note, "", head, "|---" * len(rows[0]) + "|", *body]) + "\n"
+    several = sets if sets and len(sets) > 1 else []
+    rows = [["clips", "number", "counted as two, %", *(f"set {number}" for number in several)]]
+    for group, answer in answers.items():
+        shares = [answer["counted_as_two"], *(answer["sets"] if several else [])]
+        rows.append([group, answer["clips"], *(f"{100 * share:.1f}" for share in shares)])
+    return rows

@@ -1,13 +1,14 @@
 """Run every script in order for the sets asked for, and print the summary.
 
 A preparation step whose output is whole and up to date is passed over (--redo makes it again); a
-training that was cut off goes on, a finished one of the same constants is kept. Where ESC-50 is
+training that was cut off goes on, a finished one of the same constants is kept: so sets may come
+one after the other, and what results_published/ holds need not be trained again. Where ESC-50 is
 neither there nor to be downloaded, the whole runs on the synthetic set in dataset_demo/, and says
 so.
 
 Reads   ESC-50 (found or downloaded).
 Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md}
-        and _{confusion,counter,pairs}.png.
+        and _{confusion,counter,pairs,audit}.png, _audit.md.
 Takes   for one set 40 minutes on 2 CPU cores.
 """
 
@@ -24,6 +25,7 @@ import locks
 import pictures
 import report
 import stamps
+import summary
 import tmr
 from crs_lib import InputError
 from good_values import Between
@@ -154,53 +156,68 @@ def prepare(handed: dict) -> None:
             run_script(script, **handed)
 
 
-def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
-    """Train the four networks of a set and test the flow; what is finished is kept."""
-    handed = {**handed, "SET": set_number, "RESUME": not REDO}
+def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
+    """Task -> the script that trains it, the model in its run name, the constants to hand on."""
+    handed = {**handed}
     for name in ("EPOCHS", "BATCH", "LEARNING_RATE"):
         if handed[name] == 0:
             del handed[name]
+    counter = {**handed, "MODEL": COUNTER_MODEL}
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
-    trainings = {
-        "counter": (crs_lib.COUNTER, COUNTER_MODEL, {**handed, "MODEL": COUNTER_MODEL}),
-        "single": (
-            crs_lib.SINGLE,
-            CLASSIFIER_MODEL,
-            {**classifier, "TRAIN_ON": SINGLE_TRAIN_ON},
-        ),
+    single = {**classifier, "TRAIN_ON": SINGLE_TRAIN_ON}
+    both = {**classifier, "TRAIN_ON": "both"}
+    return {
+        "counter": (crs_lib.COUNTER, COUNTER_MODEL, counter),
+        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, single),
         "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL, classifier),
-        "both": (
-            crs_lib.TWO_LABEL,
-            CLASSIFIER_MODEL + crs_lib.BOTH,
-            {**classifier, "TRAIN_ON": "both"},
-        ),
+        "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH, both),
     }
-    runs = {}
+
+
+def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -> None:
+    """Train the four networks of a set, test the flow, audit the counter; what is finished is
+    kept, the trainings of a finished flow also where their weights are gone.
+    """
+    handed = {**handed, "SET": set_number, "RESUME": not REDO}
+    names, kept = {}, {}
+    trainings = trainings_of(handed)
     for task, (script, model, constants) in trainings.items():
-        name = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
-        kept = None if REDO else finished_run(name, f"{script}.py", constants)
-        if kept and has_weights(kept, crs_lib.weights_path(handed["MODELS"], name)):
-            print(f"{kept} is finished")
+        names[task] = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
+        kept[task] = finished_run(names[task], f"{script}.py", constants)
+    flow = finished_run(flow_name(set_number), f"{crs_lib.FLOW}.py", handed)
+    is_tested = bool(flow) and report.read_record(flow)["trained_in"] == {
+        task: run and run.name for task, run in kept.items()
+    }
+    for task, (script, _, constants) in trainings.items():
+        weights = crs_lib.weights_path(handed["MODELS"], names[task])
+        if is_tested or (kept[task] and has_weights(kept[task], weights)):
+            print(f"{kept[task]} is finished")
         else:
             run_script(f"{script}.py", environment, **constants)
-        runs[task] = report.newest_finished(Path(handed["RESULTS"]), name).name
-    name = flow_name(set_number)
-    flow = f"{crs_lib.FLOW}.py"
-    kept = None if REDO else finished_run(name, flow, handed)
-    if kept and report.read_record(kept)["trained_in"] == runs:
-        print(f"{kept} is finished")
+    if is_tested:
+        print(f"{flow} is finished")
     else:
-        run_script(flow, environment, **handed)
+        run_script(f"{crs_lib.FLOW}.py", environment, **handed)
+
+    name = crs_lib.run_name(crs_lib.AUDIT, COUNTER_MODEL, set_number, SAMPLE_RATE)
+    audit = finished_run(name, f"{crs_lib.AUDIT}.py", handed)
+    counter = report.newest_finished(Path(handed["RESULTS"]), names["counter"])
+    if audit and report.read_record(audit)["audited"] == counter.name:
+        print(f"{audit} is finished")
+    else:
+        run_script(f"{crs_lib.AUDIT}.py", environment, **handed)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
-    """The newest finished run of that name, if it has these constants and saw this data."""
+    """The newest finished run of that name, if it has these constants, saw this data, and nothing
+    is to be done again.
+    """
     folder = report.newest_finished(Path(handed["RESULTS"]), name)
-    if folder is None:
+    if REDO or folder is None:
         return None
     record = report.read_record(folder)
     constants = all_constants(script, handed)
-    # What the flow takes over from the counter's weights.
+    # What the flow and the audit take over from the counter's weights.
     constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
     same = report.is_same_work(record, constants, report.data_stamps(constants))
     return folder if same else None
@@ -249,10 +266,11 @@ def show_summary(handed: dict) -> None:
     model = "" if faithful else f"_{crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)}"
     path = results / f"summary{model}_{crs_lib.rate_tag(SAMPLE_RATE)}_{len(set(SETS))}.json"
     locks.hold(path)
-    summary = report.summarise(results, [flow_name(number) for number in dict.fromkeys(SETS)], path)
-    print("\n" + report.summary_table(summary))
-    drawn = pictures.plot_summary(results, summary, path)
-    drawn += [file for run in summary["runs"] for file in sorted((results / run).glob("*.png"))]
+    flows = [flow_name(number) for number in dict.fromkeys(SETS)]
+    over_sets = summary.summarise(results, flows, path)
+    print("\n" + summary.summary_table(over_sets))
+    drawn = pictures.plot_summary(results, over_sets, path)
+    drawn += [file for run in over_sets["runs"] for file in sorted((results / run).glob("*.png"))]
     print("pictures:", *drawn, sep="\n  ")
     print(f"summary: {path} (and .csv, .md)")
     print(f"a page of all this: {crs_lib.command('show_report.py', **handed)}")

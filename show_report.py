@@ -9,8 +9,9 @@ of its weakest part: the lowest of the counter's chance of the count it gave and
 the names it gave (shares of one for one class, a probability each for two).
 
 Reads   results/: the newest finished flow of each set, the trainings whose weights it used, the
-        newest audit of its counter; for the sounds <DATASET>/esc10_rename_4k, esc10_mixes.csv and
-        the division texts. Where these are gone, or changed since, the page says so and is silent.
+        newest audits of their counters; for the sounds <DATASET>/esc10_rename_4k, esc10_mixes.csv
+        and the division texts. Where these are gone, or changed since, the page says so and is
+        silent.
 Writes  results/report.html.
 How many  20 mistakes; 3 MB for one set at 4 kHz.
 Takes   5 seconds on 2 CPU cores.
@@ -31,6 +32,7 @@ import hearing
 import pictures
 import report
 import set_data
+import summary
 import tmr
 from crs_lib import InputError
 
@@ -87,25 +89,6 @@ def runs_of(flow: Path) -> dict[str, tuple[Path, dict]]:
         command = crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": [of_flow["set"]]})
         raise InputError(f"{', '.join(gone)}, of {flow.name}, is gone: run  {command}  again")
     return {task: (folders[task], records[task]) for task in used}
-
-
-def find_audits(runs: dict[int, dict]) -> dict[int, tuple[Path, list[list[str]]]]:
-    """Set -> the newest audit's folder and rows, where it is of the counter that the flow used.
-
-    runs: set -> what `runs_of` gives. A row: the group of clips, their number, per cent of two.
-    """
-    audits = {}
-    for number, of_set in runs.items():
-        name = crs_lib.run_name("audit", COUNTER_MODEL, number, SAMPLE_RATE)
-        folder = report.newest_finished(Path(RESULTS), name)
-        record = folder and report.read_record(folder)
-        if record and record["audited"] == of_set["counter"][0].name:
-            rows = [
-                [group, answer["clips"], f"{100 * answer['counted_as_two']:.1f}"]
-                for group, answer in record["test"].items()
-            ]
-            audits[number] = (folder, rows)
-    return audits
 
 
 # ---------------------------------------------------------------------------------- the mistakes
@@ -203,23 +186,24 @@ def main() -> None:
     runs = {number: runs_of(folder) for number, folder in flows.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "summary.json")
-        summary = report.summarise(results, [flow_name(number) for number in runs], path)
-        confusion, counted, pairs = pictures.plot_summary(results, summary, path)
+        over_sets = summary.summarise(results, [flow_name(number) for number in runs], path)
+        confusion, counted, pairs, *audit = pictures.plot_summary(results, over_sets, path)
         predictions = [report.read_predictions(flow).assign(set=n) for n, flow in flows.items()]
         mistakes = worst_mistakes(pd.concat(predictions, ignore_index=True))
         heard, silent_because = seen_and_heard(mistakes, runs, Path(folder))
-        note, figures = report.summary_rows(summary)
+        note, figures = summary.summary_rows(over_sets)
         page = filled(
             note=note,
-            synthetic=summary["synthetic"],
+            synthetic=over_sets["synthetic"],
             sample_rate=SAMPLE_RATE,
             figures=figures,
             runs=runs,
             confusion=confusion,
             counted=counted,
             pairs=pairs,
-            audits=find_audits(runs),
-            audit_command=crs_lib.command("audit.py", **{**CONSTANTS, "SET": min(runs)}),
+            audit=audit,
+            audited=report.audit_rows(over_sets["audit"], over_sets["sets"]),
+            audit_command=crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": list(runs)}),
             mistakes=mistakes.to_dict("records"),
             heard=heard,
             silent_because=silent_because,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import report
 import set_data
 
 FIGURES = (  # task, figure of its record, in words
@@ -52,7 +53,7 @@ def text(
         "What `predict.py` and `app.py` use where `--models` names no other folder. Made, this "
         "page included, by `python docs/ship.py` from finished trainings; loaded with "
         "`weights_only=True`, so that no code in them could run.",
-        table(
+        report.markdown_table(
             ("file", "what it does", "network", "million parameters", "precision", "MB"),
             [
                 (
@@ -84,17 +85,19 @@ def text(
         "## How well they do",
         f"On the test clips of set {number}, {len(tables['flow'])} with the mixtures. The "
         "intervals (95 %, bootstrap over recordings) are wide: there are few recordings.",
-        table(("figure", "%", "95 % interval"), figure_rows(records)),
+        report.markdown_table(("figure", "%", "95 % interval"), figure_rows(records)),
         "## Where they fail",
         f"They know {len(data.classes)} classes, one or two at a time, and answer with nothing "
         "else, whatever they hear: a car will be called something, and so will three sounds at "
         "once. Silence alone is answered as nothing heard. They were trained on clips of 5 s; how "
         "they do on other people's recordings was not measured.",
         "Single clips, by class:",
-        table(("class", "counted as one", "named right", "else taken for"), class_rows(tables)),
+        report.markdown_table(
+            ("class", "counted as one", "named right", "else taken for"), class_rows(tables)
+        ),
         f"The {NB_PAIRS} pairs of classes whose mixtures are named worst (both names right, the "
         "count left aside), and the best:",
-        table(("pair", "counted as two", "named right"), pair_rows(tables)),
+        report.markdown_table(("pair", "counted as two", "named right"), pair_rows(tables)),
         "## How to use them",
         "```\npython predict.py garden.wav street/     # count, names, timeline; --json, --csv\n"
         "python app.py                            # the same in a browser, on this machine\n```",
@@ -104,18 +107,12 @@ def text(
         'print(listening.answer("garden.wav", trained, device))\n```',
         "## How they were trained",
         "Each file holds its constants and the whole record of its training (`record`).",
-        table(
+        report.markdown_table(
             ("network", "commit", "seed", "epochs", "epoch taken", "minutes", "threads", "run"),
             training_rows(records),
         ),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def table(head: tuple[str, ...], rows: list[tuple]) -> str:
-    """A table in markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def figure_rows(records: dict[str, dict]) -> list[tuple]:
@@ -195,4 +192,4 @@ def attribution(clips: list[str], authors: dict[str, tuple[str, str, str, str]])
         "[Attribution](http://creativecommons.org/licenses/by/3.0/), CC-Sampling+ "
         "[Sampling Plus](http://creativecommons.org/licenses/sampling+/1.0/)."
     )
-    return f"{head}\n\n{table(('clip', 'recording', 'by', 'licence'), rows)}\n"
+    return f"{head}\n\n{report.markdown_table(('clip', 'recording', 'by', 'licence'), rows)}\n"

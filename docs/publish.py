@@ -4,11 +4,12 @@
     python docs/publish.py results/summary_4k_1.json run.log
 
 Sets may come one after the other: a run replaces that of its own set, and the summaries over set 1,
-sets 1 to 5 and 1 to 10 are made anew, as far as these are there. All sets must have been trained
-with the same constants on the same data. What the scripts printed (a log need not be given) becomes
-output.txt, shortened: of the epochs the first and the last two.
+sets 1 to 5, 1 to 10 and all from the first that are there without a gap are made anew. All sets
+must have been trained with the same constants on the same data. What the scripts printed (a log
+need not be given) becomes output.txt, shortened: of the epochs the first and the last two.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -21,11 +22,12 @@ import checkpoints
 import crs_lib
 import pictures
 import report
+import summary
 
 TARGET = crs_lib.HERE / "results_published"
 WIDTH = 150  # characters of a line of output.txt
 LEFT_OUT = re.compile(r"done in|.* is up to date|no unfinished run")
-HEADLINES = (1, 5, 10)  # sets from the first that a summary is over
+HEADLINES = (1, 5, 10)  # sets from the first that a summary is over, beside all that are there
 
 
 def shortened(log: str) -> str:
@@ -80,29 +82,30 @@ def summarise(folder: Path, tag: str) -> None:
         )
         for flow in flows
     }
-    for nb_sets in HEADLINES:
-        sets = range(1, nb_sets + 1)
-        if set(sets) <= set(names):
+    nb_there = next(n for n in itertools.count() if n + 1 not in names)
+    for nb_sets in sorted({*HEADLINES, nb_there}):
+        if 0 < nb_sets <= nb_there:
+            sets = range(1, nb_sets + 1)
             path = folder / f"summary_{tag}_{nb_sets}.json"
-            summary = report.summarise(folder, [names[number] for number in sets], path)
-            pictures.plot_summary(folder, summary, path)
+            found = summary.summarise(folder, [names[number] for number in sets], path)
+            pictures.plot_summary(folder, found, path)
 
 
 def main() -> None:
     if len(sys.argv) not in (2, 3):
         sys.exit("python docs/publish.py SUMMARY.json [LOG]")
-    summary = Path(sys.argv[1])
+    given = Path(sys.argv[1])
     output = shortened(Path(sys.argv[2]).read_text(encoding="utf-8")) if sys.argv[2:] else ""
-    runs = json.loads(summary.read_text(encoding="utf-8"))["runs"]
-    named = re.fullmatch(r"summary_(.*)_\d+", summary.stem)
+    runs = json.loads(given.read_text(encoding="utf-8"))["runs"]
+    named = re.fullmatch(r"summary_(.*)_\d+", given.stem)
     if not named:
-        raise crs_lib.InputError(f"{summary} is not called as a summary: summary_4k_1.json, say")
+        raise crs_lib.InputError(f"{given} is not called as a summary: summary_4k_1.json, say")
     tag, target = named[1], TARGET / named[1]
     names = [run.split("_", 2)[2] for run in runs]  # without the time
     kept = [path for path in target.glob("*/") if path.name.split("_", 2)[2] not in names]
-    refuse_other_work([*kept, *(summary.parent / run for run in runs)], target)
+    refuse_other_work([*kept, *(given.parent / run for run in runs)], target)
     with crs_lib.replaced_folder(target) as part:
-        for folder in [*kept, *(summary.parent / run for run in runs)]:
+        for folder in [*kept, *(given.parent / run for run in runs)]:
             left_out = shutil.ignore_patterns(checkpoints.LAST)
             shutil.copytree(folder, part / folder.name, ignore=left_out)
         if output:

@@ -19,6 +19,7 @@ import metrics
 import pictures
 import report
 import set_data
+import summary
 
 VOID = {"meta", "img", "br"}
 
@@ -166,7 +167,7 @@ def test_every_part_is_there_for_all_sets(two_sets, show):
 def test_the_table_is_the_summarys(two_sets, show, tmp_path):
     _, source, _ = show(two_sets)
     names = [crs_lib.flow_name("asc", "isocc", number, 4000) for number in (1, 2)]
-    _, rows = report.summary_rows(report.summarise(two_sets, names, tmp_path / "summary.json"))
+    _, rows = summary.summary_rows(summary.summarise(two_sets, names, tmp_path / "summary.json"))
     cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in source.split("<tr>")[1:]]
     assert cells == rows
     assert rows[6][:2] == ["overall flow: exact set of names", "85.4"]  # mean of 3/4 and 4/6, and 1
@@ -261,32 +262,50 @@ def test_a_clip_that_is_not_tested_any_more_is_not_mistaken_for_another(demo, sh
     assert f"Without sounds: {demo} does not hold what set 1 was tested on" in page.text
 
 
-def audit(root, results, counter, group):
-    constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": 1}
+def audit(root, results, number, counter, group, clips, share):
+    constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
     constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": 0}
     run = report.new_run("audit", "asc", constants, report.data_stamps(constants))
-    answers = {group: {"clips": 40, "counted_as_two": 0.125}}
+    answers = {
+        group: {"clips": clips, "counted_as_two": share},
+        "softer": {"clips": 2 * clips, "counted_as_two": 0.5, "softer_db": 3},
+    }
     record = {**report.header(run, {}), "audited": counter, "test": answers}
     crs_lib.write_json(run.folder / report.RECORD, record)
-    (run.folder / "audit.png").write_bytes(b"\x89PNG made up")
 
 
-def test_an_audit_is_shown_where_it_is_of_this_counter(two_sets, show, demo, tmp_path):
+def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, demo, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(two_sets, results)
-    page, source, _ = show(results)
-    command = f"python audit.py --dataset {demo} --results {results}"
-    assert f"No audit of this counter yet: run {command}, then this page again." in page.text
-    audit(demo, results, "another run", "clips")
+    counters = [
+        next(results.glob(f"*_audio_source_counter_asc_set{number}_4k")).name for number in (1, 2)
+    ]
+    group = "two <b>clips</b> & more"
+    command = f"python run_all.py --dataset {demo} --results {results} --sets 1 2"
+    missing = f"Not every counter was audited yet: run {command}, then this page again."
+    for number, counter in ((1, "another run"), (2, counters[1])):
+        page, _, _ = show(results)
+        assert missing in page.text
+        audit(demo, results, number, counter, group, 10, 0.5)
     page, _, _ = show(results)
-    assert "No audit of this counter yet" in page.text
-    (counter,) = results.glob("*_audio_source_counter_asc_set1_4k")
-    audit(demo, results, counter.name, "two <b>clips</b> & more")
+    assert missing in page.text
+    audit(demo, results, 1, counters[0], group, 30, 0.1)
     page, source, _ = show(results)
-    assert "<td>two &lt;b&gt;clips&lt;/b&gt; &amp; more</td><td>40</td><td>12.5</td>" in source
-    assert "two <b>clips</b> & more" in page.text and not page.all("b")
+    # 3 of 30 and 5 of 10; both sets beside it.
+    cells = "<td>40</td><td>20.0</td><td>10.0</td><td>50.0</td>"
+    assert f"<td>two &lt;b&gt;clips&lt;/b&gt; &amp; more</td>{cells}" in source
+    assert group in page.text and not page.all("b")
     alts = [image["alt"] for image in page.all("img")]
-    assert "share of clips counted as two, by group, set 1" in alts
+    assert "share of clips counted as two, by group" in alts
+    # An audit of a counter trained again replaces the earlier one.
+    audit(demo, results, 1, counters[0], group, 30, 0.7)
+    found = summary.pooled_audit(summary.find_audits(results, counters))
+    assert found[group] == {
+        "clips": 40,
+        "counted_as_two": pytest.approx(0.65),
+        "sets": [0.7, 0.5],
+    }
+    assert found["softer"]["clips"] == 80 and found["softer"]["softer_db"] == 3
 
 
 def test_what_is_missing_is_named(two_sets, demo, tmp_path, here):

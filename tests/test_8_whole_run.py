@@ -27,8 +27,8 @@ from conftest import (
 import crs_lib
 import hearing
 import networks
-import report
 import set_data
+import summary
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
     for label in ("counter:", "single-label", "two-label", "overall flow", "without a counter"):
         assert label in out
     pictures = re.findall(r"^  (\S+\.png)$", out, flags=re.MULTILINE)
-    assert len(pictures) == 3 + 11
+    assert len(pictures) == 4 + 12
     for path in pictures:
         assert os.path.getsize(home / path) < 300_000
     # What `demo` had prepared is passed over, also where it was prepared elsewhere; all mixtures
@@ -75,18 +75,21 @@ def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
 
 def test_every_run_is_recorded(home):
     records = [json.loads(path.read_text()) for path in home.glob("results/*/run.json")]
-    assert len(records) == 5
+    assert len(records) == 6
     wanted = {
         "audio_source_counter": {"accuracy_single", "accuracy_mixture", "accuracy_balanced"},
         "sep_opt_isocc_single_volnorm_STFT": {"accuracy"},
         "sep_opt_isocc_multi_random_volnorm_STFT": {"exact_pair", "mean_average_precision"},
         "overall_flow": {"with_counter", "true_count", "no_counter", "giveaway_balanced"},
+        "audit": {"single clips", "single clips, pitch-shifted", "mixtures, one stem 20 dB down"},
     }
     for record in records:
         assert wanted[record["script"]] <= set(record["test"])
         assert record["synthetic"] and record["set"] == 1 and record["sample_rate"] == 4000
         assert {"constants", "seed", "commit", "versions", "machine", "seconds"} <= set(record)
         assert record["data"]["esc10_rename_4k_p2"]["constants"]["MAX_SHIFT"] > 0
+        if record["script"] == "audit":
+            continue
         assert record["test_interval"].keys() == record["test"].keys()
         if record["script"] != "overall_flow":
             assert len(record["history"]) == 1 and record["constants"]["EPOCHS"] == 1
@@ -154,9 +157,9 @@ def test_one_network_counts_and_names(home):
 
 
 def test_summary(home):
-    summary = json.loads((home / "results" / "summary_4k_1.json").read_text())
-    assert summary["synthetic"] is True
-    figures = summary["figures"]
+    written = json.loads((home / "results" / "summary_4k_1.json").read_text())
+    assert written["synthetic"] is True
+    figures = written["figures"]
     for name in (
         "counter.accuracy_balanced",
         "single.accuracy",
@@ -165,6 +168,7 @@ def test_summary(home):
         "flow.true_count.exact_set_single",
         "flow.no_counter.exact_set_mixture",
         "flow.one_network.exact_set_balanced",
+        "flow.gain_over.no_counter",
         "audit.giveaway_balanced",
     ):
         figure = figures[name]
@@ -181,18 +185,19 @@ def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(home, tmp
     flags = ("--oversample", 1, "--epochs", 1, "--write", "none", "--threads", 1)
     succeed("run_all.py", *places, *flags, "--sets", 1, 2, "--n-jobs", 2)
     beside = {folder.parent.name[20:]: folder.parent for folder in tmp_path.glob("*/run.json")}
-    assert len(beside) == 10
+    assert len(beside) == 12
     alone = tmp_path / "alone"
     places = ("--dataset", home / "data", "--results", alone, "--models", alone)
     for script in (SINGLE, COUNTER):
         succeed(script, *places, *flags[:4], *flags[6:], "--set", 2)
     for folder in alone.glob("*/run.json"):
         assert numbers(folder.parent) == numbers(beside[folder.parent.name[20:]])
-    summary = json.loads((tmp_path / "summary_4k_2.json").read_text())
-    assert all(len(figure["sets"]) == 2 for figure in summary["figures"].values())
+    written = json.loads((tmp_path / "summary_4k_2.json").read_text())
+    assert all(len(figure["sets"]) == 2 for figure in written["figures"].values())
+    assert all(len(answer["sets"]) == 2 for answer in written["audit"].values())
     table = (tmp_path / "summary_4k_2.md").read_text()
     assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
-    counter = summary["figures"]["counter.accuracy_balanced"]
+    counter = written["figures"]["counter.accuracy_balanced"]
     cells = [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
     assert f"| {' | '.join(cells)} |" in table
 
@@ -202,7 +207,26 @@ def test_a_second_whole_run_keeps_what_is_finished(home):
     places = ("--dataset", "dataset_demo", "--results", "results", "--models", "models")
     out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
     assert sorted((home / "results").iterdir()) == before
-    assert out.count("is finished") == 5 and out.count("is up to date") == 7
+    assert out.count("is finished") == 6 and out.count("is up to date") == 7
+
+
+def test_runs_without_their_weights_are_kept_where_the_flow_tested_them(home, tmp_path):
+    """As results_published/ holds them; a flow of other runs is none of theirs."""
+    results = tmp_path / "results"
+    shutil.copytree(home / "results", results, ignore=shutil.ignore_patterns("last.pt"))
+    places = ("--dataset", "dataset_demo", "--results", results, "--models", tmp_path / "models")
+    before = sorted(results.iterdir())
+    out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
+    assert sorted(results.iterdir()) == before and out.count("is finished") == 6
+    (flow,) = results.glob("*_overall_flow_*/run.json")
+    record = json.loads(flow.read_text())
+    record["trained_in"]["single"] = "another"
+    flow.write_text(json.dumps(record))
+    out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
+    assert out.count("is finished") == 0
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted(
+        path.name for path in (home / "models").iterdir()
+    )
 
 
 def test_weights_hold_what_prediction_needs_and_no_code(home):
@@ -311,10 +335,10 @@ def test_the_page_shows_the_whole_run(home, tmp_path, here):
     nb_wrong = (table["with_counter"] != table["truth"]).sum()
     assert page.count("<article>") == page.count("<audio") == nb_wrong > 0
     assert "is not there any more" not in page
-    # Two of the flow, four of each of two kinds, one of attention, three over all sets.
-    assert page.count("<img") == 2 + 8 + 1 + 3 + nb_wrong
-    summary = json.loads((results / "summary_4k_1.json").read_text())
-    for _, figure, *_ in report.summary_rows(summary)[1][1:]:
+    # Two of the flow, four of each of two kinds, one of attention, four over all sets.
+    assert page.count("<img") == 2 + 8 + 1 + 4 + nb_wrong
+    written = json.loads((results / "summary_4k_1.json").read_text())
+    for _, figure, *_ in summary.summary_rows(written)[1][1:]:
         assert f"<td>{figure}</td>" in page
     # run_all.py ends with the command that makes it.
     command = "python show_report.py --dataset dataset_demo --results dataset_demo/results"

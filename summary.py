@@ -1,0 +1,143 @@
+"""The summary of one configuration over its sets: figures, the audits of its counters, tables."""
+
+import csv
+from pathlib import Path
+
+import crs_lib
+import metrics
+import report
+
+SUMMARY_ROWS = (
+    ("counter.accuracy_balanced", "counter: one class or two (balanced)"),
+    ("audit.giveaway_balanced", "the same by give-aways alone (logistic regression)"),
+    ("single.accuracy", "single-label classifier: accuracy"),
+    ("two_label.exact_pair", "two-label classifier: exact pair"),
+    ("two_label.mean_average_precision", "two-label classifier: mean average precision"),
+    ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
+    ("flow.true_count.exact_set_balanced", "the same with the true count given"),
+    ("flow.no_counter.exact_set_balanced", "the same without a counter"),
+    ("flow.one_network.exact_set_balanced", "the same by one network that counts and names"),
+    ("flow.gain_over.no_counter", "what the counter gains over none (points)"),
+    ("flow.gain_over.one_network", "what the flow gains over the one network (points)"),
+)
+TASK_FIGURES = {
+    "counter": metrics.counter_figures,
+    "single": metrics.single_figures,
+    "two_label": metrics.two_label_figures,
+}
+
+
+def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
+    """Write the summary of one configuration over sets as JSON, CSV and markdown.
+
+    flow_names: run names of the flow, one a set. The newest finished run of each is taken, the
+    trainings whose weights it used, and the newest audits of their counters. path: of the JSON;
+    the others lie beside it.
+    Returns the summary: {"figures": {name: {"mean", "std", "low", "high", "sets"}}, "audit": as
+    pooled_audit has it, ...}. Raises InputError if a run is missing.
+    """
+    flows = [report.newest_finished(results, name) for name in flow_names]
+    if None in flows:
+        name = flow_names[flows.index(None)]
+        raise crs_lib.InputError(f"{results} has no finished run {name}: run  python run_all.py")
+    records = [report.read_record(folder) for folder in flows]
+    trained_in = [record["trained_in"] for record in records]
+    audits = find_audits(results, [runs["counter"] for runs in trained_in])
+    tables = [report.read_predictions(folder) for folder in flows]
+    figures = metrics.with_intervals(metrics.flow_figures, tables)
+    figures = {
+        ("audit." if name.startswith("giveaway") else "flow.") + name: figure
+        for name, figure in figures.items()
+    }
+    for task, task_figures in TASK_FIGURES.items():
+        tables = [report.read_predictions(results / runs[task]) for runs in trained_in]
+        for name, figure in metrics.with_intervals(task_figures, tables).items():
+            figures[f"{task}.{name}"] = figure
+    summary = {
+        "figures": figures,
+        "audit": pooled_audit(audits),
+        "sets": [record["set"] for record in records],
+        "sample_rate": records[0]["sample_rate"],
+        "model": records[0]["model"],
+        "synthetic": any(record["synthetic"] for record in records),
+        "flows": [folder.name for folder in flows],
+        "singles": [runs["single"] for runs in trained_in],
+        "runs": [
+            *(
+                name
+                for f, r in zip(flows, trained_in, strict=True)
+                for name in (*r.values(), f.name)
+            ),
+            *(folder.name for folder in audits),
+        ],
+    }
+    crs_lib.write_json(path, summary)
+    with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
+        table = csv.writer(file)
+        columns = ("mean", "std", "low", "high")
+        table.writerow(["figure", *columns, "synthetic"])
+        for name, figure in figures.items():
+            table.writerow([name, *(figure[c] for c in columns), summary["synthetic"]])
+    with crs_lib.replaced_file(path.with_suffix(".md")) as part:
+        part.write_text(summary_table(summary), encoding="utf-8")
+    if audits:
+        with crs_lib.replaced_file(path.with_name(f"{path.stem}_audit.md")) as part:
+            head, *rows = report.audit_rows(summary["audit"], summary["sets"])
+            part.write_text(report.markdown_table(head, rows) + "\n", encoding="utf-8")
+    return summary
+
+
+def find_audits(results: Path, counters: list[str]) -> list[Path]:
+    """The newest audit of each of these runs of a counter; none at all where one has none."""
+    newest_of = {}
+    for path in sorted(results.glob(f"*_audit_*/{report.RECORD}"), key=report.last_change):
+        newest_of[report.read_record(path.parent)["audited"]] = path.parent
+    return [newest_of[name] for name in counters] if set(counters) <= set(newest_of) else []
+
+
+def pooled_audit(audits: list[Path]) -> dict[str, dict]:
+    """Group of clips -> how many all audits together have, the share of them counted as two, and
+    "sets", the share of each audit.
+    """
+    answers = [report.read_record(folder)["test"] for folder in audits]
+    pooled = {}
+    for group in answers[0] if answers else ():
+        of_group = [some[group] for some in answers]
+        clips = [answer["clips"] for answer in of_group]
+        shares = [answer["counted_as_two"] for answer in of_group]
+        together = sum(n * share for n, share in zip(clips, shares, strict=True)) / sum(clips)
+        pooled[group] = {
+            **of_group[0],
+            "clips": sum(clips),
+            "counted_as_two": together,
+            "sets": shares,
+        }
+    return pooled
+
+
+def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
+    """The main figures of a summary, in per cent; of several sets each.
+
+    Returns what they are of, and the rows of their table, the names of its columns first.
+    """
+    sets = summary["sets"]
+    note = "SYNTHETIC data. " if summary["synthetic"] else ""
+    if max(sets) > 5:
+        note += "The choices of networks and constants saw the test clips of sets 6-10. "
+    note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
+    several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
+    rows = [["figure", "%", "95 % interval", *several]]
+    for name, label in SUMMARY_ROWS:
+        figure = summary["figures"].get(name)
+        if figure is None:
+            continue  # this counter never learned names
+        mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
+        each = [figure["std"], *figure["sets"]] if several else []
+        rows.append([label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)])
+    return f"{note}{summary['model']}.", rows
+
+
+def summary_table(summary: dict) -> str:
+    """The main figures of a summary as a markdown table, below what they are of."""
+    note, (head, *rows) = summary_rows(summary)
+    return f"{note}\n\n{report.markdown_table(head, rows)}\n"
