@@ -2,6 +2,7 @@
 with room again the same comes out.
 """
 
+import os
 import subprocess
 
 import pytest
@@ -56,10 +57,11 @@ def test_mixtures_fill_a_disk(demo, tmp_path):
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_a_step_on_a_full_disk(demo, tmp_path, script, share):
     """The disk has room for a share of what the step writes."""
-    step = Step(demo, tmp_path / "data", script)
-    before = megabytes_of(step.root)
-    succeed(script, *step.flags)
-    written = megabytes_of(step.output)
+    with small_disk(tmp_path / "large", 500) as disk:
+        step = Step(demo, disk / "data", script)
+        before = megabytes_used(disk)
+        succeed(script, *step.flags)
+        written = megabytes_used(disk) - before
     with small_disk(tmp_path / "disk", before + share * written) as disk:
         step = Step(demo, disk / "data", script)
         files = bytes_below(step.root)
@@ -85,7 +87,7 @@ def test_a_training_fills_a_disk(demo, tmp_path, task, share, unbroken):
 def fill_by_training(task, share, demo, tmp_path, unbroken):
     """Train on a disk that has room for that many of the training's checkpoints."""
     figures, _, last = unbroken(task)
-    with small_disk(tmp_path / "disk", share * megabytes_of(last)) as disk:
+    with small_disk(tmp_path / "disk", share * last.stat().st_size / 2**20) as disk:
         training = Training(demo, disk, task)
         assert fail(training.script, *training.flags).endswith(FULL)
         training.check_after_kill(figures)
@@ -93,10 +95,10 @@ def fill_by_training(task, share, demo, tmp_path, unbroken):
         training.check_run_again(figures)
 
 
-def megabytes_of(path):
-    """What a file or folder takes of a disk."""
-    counted = subprocess.run(["du", "-s", "-k", path], capture_output=True, text=True, check=True)
-    return int(counted.stdout.split()[0]) / 1024
+def megabytes_used(disk):
+    """What lies on a disk: another counts folders and the ends of files otherwise."""
+    state = os.statvfs(disk)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize / 2**20
 
 
 def make_room(disk):
