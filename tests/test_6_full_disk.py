@@ -73,22 +73,42 @@ def test_a_step_on_a_full_disk(demo, tmp_path, script, share):
 
 def test_a_counter_fills_a_disk(demo, tmp_path, unbroken):
     """Room for a checkpoint, and not for the next one beside it."""
-    fill_by_training("counter", 1.5, demo, tmp_path, unbroken)
+    figures, _, last = unbroken("counter")
+    fill_by_training(lambda place: Training(demo, place, "counter"), 1.5, tmp_path, figures, last)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("task", TRAININGS)
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.1, 2.05])
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.1, 1.95])
 def test_a_training_fills_a_disk(demo, tmp_path, task, share, unbroken):
-    """Room for no checkpoint, or for some of what comes after it."""
-    fill_by_training(task, share, demo, tmp_path, unbroken)
-
-
-def fill_by_training(task, share, demo, tmp_path, unbroken):
-    """Train on a disk that has room for that many of the training's checkpoints."""
+    """Room for no checkpoint, or not for a second one beside the first."""
     figures, _, last = unbroken(task)
+    fill_by_training(lambda place: Training(demo, place, task), share, tmp_path, figures, last)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("task", TRAININGS)
+def test_the_end_of_a_training_fills_a_disk(demo, tmp_path, task):
+    """Room for the checkpoint of its only epoch, and not for the weights."""
+
+    def of_one_epoch(place):
+        training = Training(demo, place, task)
+        training.flags += ("--epochs", 1)
+        return training
+
+    whole = of_one_epoch(tmp_path / "whole")
+    succeed(whole.script, *whole.flags)
+    (figures,) = whole.finished()
+    last = max(whole.results.glob("*/last.pt"))
+    fill_by_training(of_one_epoch, 1.05, tmp_path, figures, last)
+
+
+def fill_by_training(make, share, tmp_path, figures, last):
+    """Train on a disk that has room for that many of the training's checkpoints, then on a larger
+    one. make: place -> Training. figures: of an unbroken one. last: its checkpoint.
+    """
     with small_disk(tmp_path / "disk", share * last.stat().st_size / 2**20) as disk:
-        training = Training(demo, disk, task)
+        training = make(disk)
         assert fail(training.script, *training.flags).endswith(FULL)
         training.check_after_kill(figures)
         make_room(disk)
