@@ -6,6 +6,7 @@
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make report the results as one page, results/report.html
 # make onnx   the trained networks as ONNX files, into exported/
+# make install  .venv and what requirements.txt lists, alone
 # make check  style
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make examples   what predict.py and the page show, with the shipped weights, for the README
@@ -15,6 +16,8 @@
 PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin/python
+
+install: $(VENV)/installed
 
 run: $(VENV)/installed
 	$(RUN) run_all.py
@@ -31,7 +34,8 @@ faults: $(VENV)/installed
 	$(RUN) -m pytest -q -m hypothesis --hypothesis-profile long
 
 supply: $(VENV)/installed $(VENV)/supply/installed
-	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages
+	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages \
+		requirements-app.txt requirements-onnx.txt
 
 BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_network prepare \
 	label growth
@@ -84,4 +88,4 @@ $(VENV)/supply/installed: requirements-supply.txt
 	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements-supply.txt
 	touch $@
 
-.PHONY: run quick test faults supply bench report onnx check docs pictures app test-app examples
+.PHONY: install run quick test faults supply bench report onnx check docs pictures app test-app examples

@@ -1,8 +1,8 @@
 """A page in your browser: hand it a recording, or two to be mixed, and see what the networks hear.
 
-Drop a file or record from the microphone: the count, names with scores, the picture with the
-counter's attention, the timeline. Or mix two sounds, uploaded or taken from DATASET, at a level of
-your choice, and watch the counter change its mind.
+Drop a file or record from the microphone: the count, names with scores, the picture (with the
+attention of a counter that has one, as `asc` has), the timeline. Or mix two sounds, uploaded or
+taken from DATASET, at a level of your choice, and watch the counter change its mind.
 
 Reads   the weights of pretrained/ or of a folder of your own; the clips of DATASET where they are.
 Writes  nothing but Gradio's copies of uploads, in the system's folder for temporary files, for an
@@ -15,7 +15,7 @@ Takes   10 seconds to start.
 import crs_lib
 import networks
 from crs_lib import InputError
-from good_values import GOOD_VALUES
+from good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python app.py --models models
 MODELS = "pretrained"  # finished weights
@@ -31,10 +31,7 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
-    SET=range(0, 11),
-    SAMPLE_RATE=range(0, 48_001),
-    COUNTER_MODEL=(*GOOD_VALUES["COUNTER_MODEL"], ""),
-    CLASSIFIER_MODEL=(*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
+    **FROM_WEIGHTS,
     PORT=range(1024, 65_536),
     MOST_MB=range(1, 10_001),
     MOST_MINUTES=range(1, 1441),

@@ -58,7 +58,9 @@ def hear(path: str | None, ears: Ears) -> tuple:
         for span in answer["spans"]
     ]
     figure = finished(pictures.draw_recording(name, answer, *columns), ears)
-    return headline(answer), answer.get("scores"), rows, figure
+    # Silence has no scores: of ten zeros the page would show the first as the answer.
+    scores = answer["scores"] if answer.get("count") else None
+    return headline(answer), scores, rows, figure
 
 
 def mix(path_a: str | None, path_b: str | None, level_db: float, ears: Ears) -> tuple:
@@ -226,7 +228,8 @@ def serve(blocks: gr.Blocks, port: int, ears: Ears, allowed: list[Path]) -> None
             allowed_paths=[str(folder) for folder in allowed],
             app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=only_from_here)]},
         )
-    except OSError:
-        raise InputError(f"--port {port} is taken: name another") from None
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--port {port} is taken, or no page can be: {reason}") from None
     print(f"open  http://{ADDRESS}:{port}  in your browser; end with Ctrl+C", flush=True)
     blocks.block_thread()

@@ -53,7 +53,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
     """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
 
     Until the script ends nobody else may train these weights or go on with this run.
-    model: name in networks.NETWORKS, crs_lib.BOTH behind it where trained on both. data: the
+    model: name in networks.NETWORKS, crs_lib.BOTH behind the rival's. data: the
     stamps of what was read, from before that.
     Raises InputError if somebody else does, if the data was replaced meanwhile, or if its weights
     would replace some that are real by synthetic ones, or the reverse.

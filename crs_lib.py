@@ -27,7 +27,8 @@ SINGLE = "sep_opt_isocc_single_volnorm_STFT"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT"
 FLOW = "overall_flow"
 AUDIT = "audit"
-BOTH = "_both"  # behind the network's name where it was trained on both
+PRETRAINED = "pretrained"  # weights that come with the project
+BOTH = "_both"  # behind the network's name in the two-label classifier's that was trained on both
 AT_END = ExitStack()  # what is undone when the script that runs has ended
 
 
@@ -112,6 +113,11 @@ def flow_model(counter_model: str, classifier_model: str) -> str:
 def flow_name(counter_model: str, classifier_model: str, set_number: int, sample_rate: int) -> str:
     """Run name of the flow of these networks on a set."""
     return run_name(FLOW, flow_model(counter_model, classifier_model), set_number, sample_rate)
+
+
+def labellers_dir(models: str) -> Path:
+    """Where weights lie that label recordings: this project's PRETRAINED also from elsewhere."""
+    return HERE / models if models == PRETRAINED and not Path(models).exists() else Path(models)
 
 
 def weights_path(models: str, name: str) -> Path:
@@ -327,6 +333,9 @@ def run(
                 say_synthetic(dataset)
     except InputError as error:
         print(error, file=sys.stderr)
+        status = 1
+    except BrokenPipeError:  # who reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -24,7 +24,7 @@ import stamps
 from crs_lib import InputError
 
 CLIP_SECONDS = 5
-LOWEST_RATE = 100  # Hz, of what may be a recording
+LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000  # Hz, of what may be a recording
 LEVEL_RMS = 0.1  # of every waveform a network gets
 FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides of zero
 METHODS = ("load", "resample", "soxr", "scipy")  # of downsampling
@@ -72,7 +72,8 @@ def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
 def opened(path: Path) -> Iterator[sf.SoundFile]:
     """A sound file to be read; what goes wrong with it is an InputError that names the file."""
     with reading(path), sf.SoundFile(path) as file:
-        if file.samplerate < LOWEST_RATE:  # five seconds would last for days
+        # Else five seconds would last for days, or fill the memory.
+        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
             rate = f"its rate is said to be {file.samplerate} Hz"
             raise InputError(f"{path}: cannot be read as sound ({rate})")
         yield file
@@ -81,13 +82,14 @@ def opened(path: Path) -> Iterator[sf.SoundFile]:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Around what reads a sound file: what goes wrong is an InputError that names the file."""
-    if not Path(path).exists():
-        raise InputError(f"{path}: there is no such file")
-    if not Path(path).is_file():  # to open a pipe would be to wait for a writer
-        raise InputError(f"{path}: cannot be read as sound (it is no file)")
     try:
+        if not Path(path).exists():
+            raise InputError(f"{path}: there is no such file")
+        if not Path(path).is_file():  # to open a pipe would be to wait for a writer
+            raise InputError(f"{path}: cannot be read as sound (it is no file)")
         yield
-    except (sf.LibsndfileError, librosa.ParameterError, OSError, UnicodeError) as error:
+    except (sf.LibsndfileError, librosa.ParameterError, OSError, UnicodeError, TypeError) as error:
+        # A TypeError: of a .raw, which does not say what it holds.
         raise InputError(f"{path}: cannot be read as sound ({error})") from None
 
 

@@ -28,21 +28,17 @@ import hearing
 import networks
 import tmr
 from crs_lib import InputError
+from good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python export_onnx.py --set 3
 MODELS = "models"  # finished weights
 EXPORTED = "exported"  # the ONNX files
-SET = 1  # division set, that the weights were trained on
-SAMPLE_RATE = 4000  # Hz, of the weights
-COUNTER_MODEL = "asc"  # the counter's network
-CLASSIFIER_MODEL = "isocc"  # the classifiers' network
-crs_lib.constants_from_command_line(globals())
+SET = 0  # division set, that the weights were trained on; 0: that of those in the folder
+SAMPLE_RATE = 0  # Hz, of the weights; 0: that of those in the folder
+COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the folder
+CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
+crs_lib.constants_from_command_line(globals(), **FROM_WEIGHTS)
 
-TASKS = {
-    "counter": (crs_lib.COUNTER, COUNTER_MODEL),
-    "single": (crs_lib.SINGLE, CLASSIFIER_MODEL),
-    "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL),
-}
 EXTRAS = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 OUTPUTS = ["logits", "scores"]
@@ -66,11 +62,6 @@ class FromSamples(nn.Module):
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
         logits = self.network(hearing.features(esc10_data.level_rms(samples), self.n_fft))
         return logits, self.scores_of(logits)
-
-
-def scores_of(task: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What makes scores of a task's logits: shares of one, of the two-label classifier of two."""
-    return networks.scores_of_two if task == "two_label" else nn.Softmax(dim=1)
 
 
 def description(task: str, content: dict) -> dict[str, str]:
@@ -140,13 +131,17 @@ def main() -> None:
         )
     timer = tmr.start()
     cpu = networks.choose_device("cpu")
-    trained = networks.load_networks(TASKS, MODELS, SET, SAMPLE_RATE, cpu)
+    trained = networks.load_labellers(
+        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu
+    )
     for task, (network, content) in trained.items():
-        script, model = TASKS[task]
-        name = crs_lib.run_name(script, model, SET, SAMPLE_RATE)
+        constants = content["constants"]
+        rate = constants["SAMPLE_RATE"]
+        script = networks.LABELLERS[task]
+        name = crs_lib.run_name(script, constants["MODEL"], constants["SET"], rate)
         path = Path(EXPORTED, f"{name}.onnx")
-        whole = FromSamples(network, content["constants"]["N_FFT"], scores_of(task)).eval()
-        difference = export(whole, SAMPLE_RATE, path, description(task, content))
+        whole = FromSamples(network, constants["N_FFT"], networks.SCORES_OF[task]).eval()
+        difference = export(whole, rate, path, description(task, content))
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, within {difference:.0e} of PyTorch's answers")
     if trained["counter"][1]["synthetic"]:

@@ -114,9 +114,18 @@ GOOD_VALUES = {
     "SEED": range(0, 2**31),
     "N_JOBS": range(1, 257),
     "THREADS": range(0, 257),
+    "OUT": SOME_TEXT,
+    "EXPORTED": SOME_TEXT,
+    "TARGET": SOME_TEXT,
+    "ATTRIBUTION": ANY_TEXT,
+    "URL": SOME_TEXT,
+    "SHA256": ANY_TEXT,
     "BF16": SWITCH,
+    "CSV": SWITCH,
     "JSON": SWITCH,
+    "LABELS": SWITCH,
     "MASK": SWITCH,
+    "PLOT": SWITCH,
     "REDO": SWITCH,
     "REDRAW": SWITCH,
     "RESUME": SWITCH,
@@ -124,4 +133,11 @@ GOOD_VALUES = {
     "SUMMARY": SWITCH,
     "SYNTHETIC": SWITCH,
     "TEST_UNSELECTED": SWITCH,
+}
+# Of constants that 0, or an empty text, leaves to the weights that lie in a folder.
+FROM_WEIGHTS = {
+    "SET": range(0, GOOD_VALUES["SET"].stop),
+    "SAMPLE_RATE": range(0, 48_001),
+    "COUNTER_MODEL": (*GOOD_VALUES["COUNTER_MODEL"], ""),
+    "CLASSIFIER_MODEL": (*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
 }

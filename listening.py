@@ -75,7 +75,8 @@ def windows_of(path: Path, sample_rate: int) -> Iterator[tuple[np.ndarray, int]]
         info = sf.info(path)
     if info.frames <= LONG_SECONDS * info.samplerate:
         clip = esc10_data.read_clip(path, sample_rate)
-        yield clip[None], min(len(clip), round(info.frames * sample_rate / info.samplerate))
+        nb_held = round(info.frames * sample_rate / info.samplerate)
+        yield clip[None], min(len(clip), max(1, nb_held))  # one sample is some sound too
         return
     nb_samples, nb_covered = CLIP_SECONDS * sample_rate, 0
     held = np.zeros(0, dtype=np.float32)  # from the next window's start; earlier ones covered some
@@ -122,20 +123,15 @@ def label(windows: np.ndarray, trained: dict, device: torch.device) -> Heard:
         return network(hearing.features(waveforms[rows], content["constants"]["N_FFT"])).cpu()
 
     if len(sounds):
-        chances = torch.softmax(logits_of("counter", sounds), dim=1).numpy()
+        chances = networks.SCORES_OF["counter"](logits_of("counter", sounds)).numpy()
         counts[sounds], count_scores[sounds] = 1 + chances.argmax(axis=1), chances.max(axis=1)
-    for count, task, squash in ((1, "single", softmax), (2, "two_label", networks.scores_of_two)):
+    for count, task in ((1, "single"), (2, "two_label")):
         rows = np.flatnonzero(counts == count)
         if len(rows):
-            scores[rows] = squash(logits_of(task, rows)).numpy()
+            scores[rows] = networks.SCORES_OF[task](logits_of(task, rows)).numpy()
             names = set_data.best_names(scores[rows], count, classes)
             named[rows] = [np.isin(classes, text.split("+")) for text in names]
     return Heard(counts, count_scores, named, scores, silent)
-
-
-def softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Shares of one for each class: (windows, classes)."""
-    return torch.softmax(logits, dim=1)
 
 
 def listen(
@@ -157,8 +153,9 @@ def listen(
 def answer(path: Path, trained: dict, device: torch.device) -> dict:
     """What is in a recording, by trained networks (see `label`).
 
-    Returns `seconds` and `spans` (see timeline.spans), and of a recording that is one window
-    `count`, `count_score`, `names` (the best first) and `scores` (class -> score).
+    Returns `seconds` (heard) and `spans` (see timeline.spans), and of a recording that is one
+    window `of_seconds` (its length), `count`, `count_score`, `names` (the best first) and `scores`
+    (class -> score).
     Raises InputError, naming the file, if it cannot be read or is empty.
     """
     content = trained["counter"][1]
@@ -172,6 +169,7 @@ def answer(path: Path, trained: dict, device: torch.device) -> dict:
         scores = dict(zip(classes, heard.scores[0].tolist(), strict=True))
         names = [name for name, is_named in zip(classes, heard.named[0], strict=True) if is_named]
         row |= {
+            "of_seconds": sf.info(path).duration,
             "count": int(heard.counts[0]),
             "count_score": float(heard.count_scores[0]),
             "names": sorted(names, key=lambda name: -scores[name]),

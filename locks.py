@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import lock_descriptor
 
@@ -20,6 +21,7 @@ import tmr
 from crs_lib import InputError
 
 PATIENCE_SECONDS = 1.0  # for somebody who only looks whether it is held
+T = TypeVar("T")
 TEXT_AT = 1  # where the file's text begins: Windows lets nobody else read the locked byte 0
 
 
@@ -31,11 +33,7 @@ def held(path: Path) -> Iterator[None]:
     """
     lock = lock_of(path)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    patient_until = time.monotonic() + PATIENCE_SECONDS
-    while (file := taken(lock)) is None:
-        if time.monotonic() > patient_until:
-            raise InputError(refusal(path))
-        time.sleep(0.02)
+    file = patiently(lambda: taken(lock), path)
     try:
         with crs_lib.located(lock):
             os.ftruncate(file, 0)
@@ -73,15 +71,31 @@ def remove_if_empty(folder: Path) -> None:
 
 def refuse_held(path: Path) -> None:
     """Raise InputError, naming the holder, if another process is making an output right now."""
-    try:
-        file = os.open(lock_of(path), os.O_RDWR)
-    except OSError:  # no lock, or a place where only others may write
-        return
-    try:
-        if not lock_descriptor(file, blocking=False):
+
+    def is_free() -> bool | None:
+        try:
+            file = os.open(lock_of(path), os.O_RDWR)
+        except OSError:  # no lock, or a place where only others may write
+            return True
+        try:  # to look is to hold it for a moment: so may somebody else who looks
+            return lock_descriptor(file, blocking=False) or None
+        finally:
+            os.close(file)
+
+    patiently(is_free, path)
+
+
+def patiently(attempt: Callable[[], T | None], path: Path) -> T:
+    """What an attempt gives, tried again for PATIENCE_SECONDS while it gives None.
+
+    Raises InputError, naming the holder of the output's lock, if it gives nothing else.
+    """
+    patient_until = time.monotonic() + PATIENCE_SECONDS
+    while (found := attempt()) is None:
+        if time.monotonic() > patient_until:
             raise InputError(refusal(path))
-    finally:
-        os.close(file)
+        time.sleep(0.02)
+    return found
 
 
 def lock_of(path: Path) -> Path:

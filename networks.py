@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from good_values import GOOD_VALUES, why_bad
 from more_models import LogMel
 
 EVALUATION_BATCH = 64
+DEVICES = ("cpu", "cuda", "mps")
+# The networks that label a recording, by their task -> the script that trains them.
+LABELLERS = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
 # A new network by its name, of nb_outputs, nb_bins, nb_frames, sample_rate. Its last layer is
 # `dense[-1]`, which `forget_names` shortens.
 NETWORKS = {
@@ -46,8 +50,10 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in DEVICES:
+            raise RuntimeError(f"good ones are auto, {', '.join(DEVICES)}")
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise InputError(f"--device {name}: not to be had here ({str(error)[:80]})") from None
     if device.type == "cpu":
         cpu_speed.keep_memory()
@@ -119,6 +125,14 @@ def scores_of_two(logits: torch.Tensor) -> torch.Tensor:
     first, second = torch.triu_indices(*2 * logits.shape[1:], offset=1, device=logits.device)
     scores = torch.zeros_like(logits)
     return scores.index_add_(1, first, chances).index_add_(1, second, chances)
+
+
+# Task -> what makes scores of its logits: shares of one, of the two-label classifier of two.
+SCORES_OF = {
+    "counter": partial(torch.softmax, dim=1),
+    "single": partial(torch.softmax, dim=1),
+    "two_label": scores_of_two,
+}
 
 
 @torch.no_grad()
@@ -221,11 +235,12 @@ def load_labellers(
     """The networks that label a recording, `counter`, `single` and `two_label`, as load_networks.
 
     What is 0 or empty is that of the weights in the folder.
-    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag.
+    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag, or
+    if it is that of the shipped weights and they are others.
     """
-    scripts = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
+    models = str(crs_lib.labellers_dir(models))
     there = pd.DataFrame(
-        [(task, *kind) for task, script in scripts.items() for kind in kinds_of(models, script)],
+        [(task, *kind) for task, script in LABELLERS.items() for kind in kinds_of(models, script)],
         columns=["task", "model", "SET", "SAMPLE_RATE"],
     )
 
@@ -250,16 +265,33 @@ def load_labellers(
     classifiers = there["model"][~is_counter]
     classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
     model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
-    tasks = {task: (script, model_of[task]) for task, script in scripts.items()}
+    tasks = {task: (script, model_of[task]) for task, script in LABELLERS.items()}
+    if Path(models).name == crs_lib.PRETRAINED:
+        refuse_others_than_shipped(models, tasks, set_number, sample_rate)
     return load_networks(tasks, models, set_number, sample_rate, device)
+
+
+def refuse_others_than_shipped(
+    models: str, tasks: dict[str, tuple[str, str]], set_number: int, sample_rate: int
+) -> None:
+    """Raise InputError if a folder of shipped weights lacks some: nobody is to train into it."""
+    names = [crs_lib.run_name(*kind, set_number, sample_rate) for kind in tasks.values()]
+    paths = [crs_lib.weights_path(models, name) for name in names]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        there = ", ".join(sorted(path.name for path in Path(models).glob("*.pt"))) or "nothing"
+        raise InputError(
+            f"{models} has no {', '.join(missing)}, but {there}: leave out the flags that ask for "
+            "others, or name a folder of your own with  --models"
+        )
 
 
 def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
     """The weights that a script's trainings left in a folder: model, set, sample rate (Hz).
 
-    Those trained on both are left out: they belong to no counter.
+    The rivals without a counter are left out.
     """
-    name = re.compile(rf"{script}_(\w+)_set(\d+)_([\d.]+)k\.pt")
+    name = re.compile(rf"{script}_(\w+)_set(\d+)_(\d+(?:\.\d+)?)k\.pt")
     found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))
     kinds = [(word[1], int(word[2]), round(1000 * float(word[3]))) for word in found]
     return [kind for kind in kinds if not kind[0].endswith(crs_lib.BOTH)]

@@ -98,12 +98,13 @@ def predictions(
     }
     # Behind the counter's two logits stand those of the names that it learned beside the count.
     counts, names = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
-    single = torch.softmax(logits["single"], dim=1).numpy()
-    two_label = networks.scores_of_two(logits["two_label"]).numpy()
+    single, two_label = (
+        networks.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
+    )
     both = torch.sigmoid(logits["both"]).numpy()
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
-    table["score_two"] = torch.softmax(counts, dim=1)[:, 1].numpy()
+    table["score_two"] = networks.SCORES_OF["counter"](counts)[:, 1].numpy()
     best_one = set_data.best_names(single, 1, data.classes)
     best_two = set_data.best_names(two_label, 2, data.classes)
     is_one = (table["count"] == 1).to_numpy()
@@ -156,7 +157,7 @@ def main() -> None:
     )
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])
-    pictures.plot_confusion(run, *answers, data.classes, "a class in the clip, and what was named")
+    pictures.plot_confusion(run, *answers, data.classes, "a class in it, and what was named")
     report.write_run(run, record, table)
     for way in [way for way in metrics.WAYS if way in record["test"]]:
         figures = {name: 100 * value for name, value in record["test"][way].items()}

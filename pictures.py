@@ -1,5 +1,6 @@
 """The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import crs_lib
 import metrics
 from esc10_data import CLIP_SECONDS
 from report import Run, read_predictions
+
+NO_SOUND = -20  # dB, of a spectrogram's loudest bin; that of the softest ESC-10 clip is -19
+# No font has all characters that the name of a recording may have: boxes stand for the others.
+warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
 
 def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
@@ -47,6 +52,7 @@ def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) 
     right.set(xlabel="epoch", ylim=(0, 102), title=f"{select_by.replace('_', ' ')} (%)")
     for axis in (left, right):
         axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set_xlim(0.5, len(table) + 0.5)
     right.legend()
     save_picture(figure, run.folder / "curves.png", run.synthetic)
 
@@ -55,6 +61,7 @@ def plot_confusion(
     run: Run, truth: pd.Series, answers: pd.Series, labels: list, title: str
 ) -> None:
     """confusion.png: how often each true label (row) got each answer (column), in clips."""
+    title = f"{run.model}, set {run.constants['SET']}: {title}"
     draw_confusion(run.folder / "confusion.png", run.synthetic, truth, answers, labels, title)
 
 
@@ -237,10 +244,14 @@ def plot_spectrogram(
 def draw_spectrogram(
     axis: plt.Axes, spectrogram: np.ndarray, sample_rate: int, seconds: float = CLIP_SECONDS
 ) -> None:
-    """Magnitudes (bins, frames) of so many seconds in decibels, down to 80 below the loudest."""
+    """Magnitudes (bins, frames) of so many seconds in decibels, down to 80 below the loudest.
+
+    What is softer than NO_SOUND at its loudest is drawn dark: silence is no loud sound.
+    """
     decibels = 20 * np.log10(np.maximum(spectrogram, 1e-5))
-    extent, quietest = (0, seconds, 0, sample_rate / 2000), decibels.max() - 80
-    axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=quietest)
+    extent, loudest = (0, seconds, 0, sample_rate / 2000), max(decibels.max(), NO_SOUND)
+    levels = {"vmin": loudest - 80, "vmax": loudest}
+    axis.imshow(decibels, origin="lower", aspect="auto", extent=extent, **levels)
     axis.set(xlabel="time (s)", ylabel="frequency (kHz)")
 
 

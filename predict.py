@@ -17,6 +17,8 @@ Takes   2 seconds to start, then some 10 milliseconds a recording of 5 s, or a s
 import csv
 import io
 import json
+import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ import crs_lib
 import listening
 import networks
 from crs_lib import InputError
-from good_values import GOOD_VALUES
+from good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python predict.py --json garden.wav street/
 RECORDINGS = []  # sound files, or folders of them
@@ -40,18 +42,15 @@ COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the f
 CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
 JSON = False  # print JSON, not a table
 CSV = False  # print CSV, not a table
-LABELS = False  # write Audacity labels, <recording>.txt, into OUT
-PLOT = False  # draw a picture, <recording>.png, into OUT
+LABELS = False  # write Audacity labels, <file name>.txt, into OUT
+PLOT = False  # draw a picture, <file name>.png, into OUT
 OUT = "predictions"  # folder of labels and pictures
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
     positional="RECORDINGS",
-    SET=range(0, 11),
-    SAMPLE_RATE=range(0, 48_001),
-    COUNTER_MODEL=(*GOOD_VALUES["COUNTER_MODEL"], ""),
-    CLASSIFIER_MODEL=(*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
+    **FROM_WEIGHTS,
 )
 
 # The endings of what soundfile reads, and their usual other spellings; RAW says nothing of itself.
@@ -65,13 +64,12 @@ def find_files(paths: list[str]) -> dict[Path, str]:
     """The files named, and those below the folders named that have a sound file's ending.
 
     Each with what it is called in OUT: its name, of one in a folder its path below that.
-    A path that is neither stays, to be named as one that cannot be read.
+    A path that is neither, and a folder without any, stays, to be named as one that cannot be read.
     """
     found = {}
     for path in map(Path, paths):
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if path.is_dir() and not inside:
-            raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
+        below = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+        inside = sorted(file for file in below if file.suffix.lower() in SUFFIXES)
         found |= {file: str(file.relative_to(path)) for file in inside} or {path: path.name}
     return found
 
@@ -90,6 +88,8 @@ def answers(
     """The answer of each file, when it is asked for, or the error; labels and pictures aside."""
     for path, name in tqdm(files.items(), "recordings", disable=True if len(files) < 20 else None):
         try:
+            if os.path.isdir(path):
+                raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
             answer = listening.answer(path, trained, device)
             if LABELS:
                 write_labels(Path(OUT, f"{name}.txt"), answer["spans"])
@@ -136,7 +136,9 @@ def as_table(rows: Iterator[dict], synthetic: bool, width: int) -> Iterator[str]
         elif "count" in row:
             named = ", ".join(f"{name} {row['scores'][name]:.2f}" for name in row["names"])
             count = f"{row['count']} ({row['count_score']:.2f})"
-            yield f"{row['file']:{width}}  {count}  {named or 'nothing heard'}"
+            is_cut = row["of_seconds"] > row["seconds"] + 0.1  # what an encoder adds is none
+            cut = f"  (in its first {row['seconds']:g} s)" if is_cut else ""
+            yield f"{row['file']:{width}}  {count}  {named or 'nothing heard'}{cut}"
         else:
             yield f"{row['file']:{width}}  timeline  {clock(row['seconds'])}"
             for span in row["spans"]:
@@ -170,8 +172,8 @@ def as_csv(rows: Iterator[dict], synthetic: bool) -> Iterator[str]:
         for span in row.get("spans", [("", "", "", "")]):
             line = io.StringIO()
             cells = [row["file"], *span, row.get("error", ""), synthetic]
-            csv.writer(line, lineterminator="").writerow(cells)
-            yield line.getvalue()
+            csv.writer(line, lineterminator="\n").writerow(cells)  # "" would quote no line's end
+            yield line.getvalue().removesuffix("\n")
 
 
 def main() -> int:
@@ -181,6 +183,8 @@ def main() -> int:
     files = find_files(RECORDINGS)
     if LABELS or PLOT:
         refuse_same_names(files)
+        if Path(OUT).exists() and not Path(OUT).is_dir():
+            raise InputError(f"--out {OUT}: is a file; name a folder, for labels and pictures")
     trained = networks.load_labellers(
         MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
     )
@@ -191,6 +195,9 @@ def main() -> int:
     write = as_json if JSON else as_csv if CSV else partial(as_table, width=width)
     for line in write(rows, synthetic):
         tqdm.write(line)
+    if (LABELS or PLOT) and len(failed) < len(files):
+        kinds = " and ".join(name for name, on in (("labels", LABELS), ("pictures", PLOT)) if on)
+        print(f"{kinds}: {OUT}", file=sys.stderr)  # standard output may be JSON
     if failed:
         raise InputError("; ".join(failed))
     return 0

@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
     folder: Path
     script: str  # without .py
-    model: str  # the networks' names, `_both` behind one trained on both
+    model: str  # the networks' names, `_both` behind the rival without a counter
     constants: dict
     data: dict  # stamps of the data it reads
     commit: str  # of the code, when it was started

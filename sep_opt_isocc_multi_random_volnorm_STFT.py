@@ -160,7 +160,7 @@ def main() -> None:
     def draw_pictures() -> None:
         pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
         answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
-        title = "a class in the clip, and what was named"
+        title = "a class in it, and what was named"
         pictures.plot_confusion(run, *answers, data.classes, title)
 
     training.finish(

@@ -208,6 +208,7 @@ def main() -> None:
             heard=heard,
             silent_because=silent_because,
             made=tmr.now(),
+            command=crs_lib.command("show_report.py", **CONSTANTS),
         )
     with crs_lib.replaced_file(results / PAGE) as part:
         part.write_text(page, encoding="utf-8")

@@ -34,7 +34,7 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     trainings whose weights it used, and the newest audits of their counters. path: of the JSON;
     the others lie beside it.
     Returns the summary: {"figures": {name: {"mean", "std", "low", "high", "sets"}}, "audit": as
-    pooled_audit has it, ...}. Raises InputError if a run is missing.
+    pooled_audit has it, ...}. Raises InputError if a run is missing, or as refuse_other_work does.
     """
     flows = [report.newest_finished(results, name) for name in flow_names]
     if None in flows:
@@ -42,6 +42,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         raise crs_lib.InputError(f"{results} has no finished run {name}: run  python run_all.py")
     records = [report.read_record(folder) for folder in flows]
     trained_in = [record["trained_in"] for record in records]
+    runs = [*flows, *(results / name for runs in trained_in for name in runs.values())]
+    refuse_other_work(runs)
     audits = find_audits(results, [runs["counter"] for runs in trained_in])
     tables = [report.read_predictions(folder) for folder in flows]
     figures = metrics.with_intervals(metrics.flow_figures, tables)
@@ -85,6 +87,32 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             head, *rows = report.audit_rows(summary["audit"], summary["sets"])
             part.write_text(report.markdown_table(head, rows) + "\n", encoding="utf-8")
     return summary
+
+
+def refuse_other_work(folders: list[Path]) -> list[str]:
+    """Raise InputError if runs of one script and network differ in constants other than their set,
+    or in the data they read: one table is of one configuration. Returns the commits of their code.
+    """
+    first_of, commits = {}, set()
+    for folder in folders:
+        record = report.read_record(folder)
+        commits.add(record["commit"])
+        constants = {
+            name: value
+            for name, value in {**record["constants"], "data": record["data"]}.items()
+            if name not in (*report.PASSING_CONSTANTS, "SET")
+        }
+        first, of_first = first_of.setdefault(
+            (record["script"], record["model"]), (folder, constants)
+        )
+        differing = {n for n in of_first | constants if of_first.get(n) != constants.get(n)}
+        if differing:
+            name = min(differing)
+            raise crs_lib.InputError(
+                f"{folder} does not belong to {first}: its {name} is {constants.get(name)}, "
+                f"not {of_first.get(name)}; one table is of one configuration"
+            )
+    return sorted(commits)
 
 
 def find_audits(results: Path, counters: list[str]) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Show the known findings of every package that requirements.txt brought in, as PyPI has them.
+"""Show the known findings of every package that this project pins or that these bring in.
+
+Those of requirements.txt as they are installed, with all that they need; those of the other
+requirements*.txt (the page, the export) as they are pinned.
 
     make supply
 
@@ -43,19 +46,26 @@ def describe(dependencies: list[dict], explained: dict[str, str]) -> tuple[list[
     return lines, unexplained == 0
 
 
-def main(packages: str) -> int:
-    command = [sys.executable, "-m", "pip_audit", "--path", packages, "--format", "json"]
+def look_up(*what: str) -> list[dict]:
+    """What pip-audit says of packages. Raises ValueError if it says nothing, TimeoutExpired."""
+    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off"]
+    done = subprocess.run(
+        [*command, *what], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     try:
-        done = subprocess.run(
-            [*command, "--progress-spinner", "off"],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        dependencies = json.loads(done.stdout)["dependencies"]
-    except (subprocess.TimeoutExpired, ValueError):
-        print("known findings could not be looked up: the service cannot be reached")
+        return json.loads(done.stdout)["dependencies"]
+    except ValueError:
+        last = done.stderr.strip().split("\n")[-1]
+        raise ValueError(last or f"pip-audit ended with status {done.returncode}") from None
+
+
+def main(packages: str, *pinned: str) -> int:
+    try:
+        dependencies = look_up("--path", packages)
+        for requirements in pinned:
+            dependencies += look_up("--no-deps", "--disable-pip", "--requirement", requirements)
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        print(f"known findings could not be looked up: {error}")
         return 0
     lines, is_good = describe(dependencies, explained_in(EXPLAINED.read_text(encoding="utf-8")))
     print(*lines, sep="\n")
@@ -63,4 +73,4 @@ def main(packages: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -73,7 +73,7 @@ def data_side(root: str) -> dict[str, float]:
 def plot(rows: list[dict], nb_mixtures: list[int], microseconds: dict[str, list[float]]) -> None:
     """Cost against size: seconds of the table, and microseconds a drawn mixture."""
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     tables = [line["ours_s"] for line in rows if line["question"] == "table"]
@@ -85,6 +85,10 @@ def plot(rows: list[dict], nb_mixtures: list[int], microseconds: dict[str, list[
         xlabel="mixtures in the table", ylabel="microseconds", title="cost of a drawn mixture"
     )
     right.legend()
+    for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:,.0f}")
+        axis.set_minor_locator(ticker.NullLocator())
     figure.savefig(bench_lib.RESULTS / "growth.png", dpi=110)
 
 

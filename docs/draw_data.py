@@ -240,9 +240,15 @@ def draw_networks() -> None:
     pictures.save_picture(figure, DOCS / "networks.png", synthetic=False)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    copies = crs_lib.oversample_dir(DATASET, SAMPLE_RATE, OVERSAMPLE)
+    crs_lib.need(copies, "0_pitch_oversample_4k.py", DATASET=DATASET)
     draw_flow()
     draw_division()
     draw_copies()
     draw_mixture()
     draw_networks()
+
+
+if __name__ == "__main__":
+    crs_lib.run(main, DATASET)

@@ -49,30 +49,6 @@ def shortened(log: str) -> str:
     return "\n".join(found) + "\n"
 
 
-def refuse_other_work(folders: list[Path], target: Path) -> None:
-    """Raise InputError if runs of one script and network differ in constants other than their set,
-    or in the data they read; say so if they differ in their code.
-    """
-    first_of, commits = {}, set()
-    for folder in folders:
-        record = report.read_record(folder)
-        commits.add(record["commit"])
-        constants = {
-            name: value
-            for name, value in {**record["constants"], "data": record["data"]}.items()
-            if name not in (*report.PASSING_CONSTANTS, "SET")
-        }
-        first = first_of.setdefault((record["script"], record["model"]), constants)
-        differing = {name for name in first | constants if first.get(name) != constants.get(name)}
-        if differing:
-            name = min(differing)
-            raise crs_lib.InputError(
-                f"{folder.name} does not belong to {target}: its {name} is {constants.get(name)}, "
-                f"not {first.get(name)}; remove the folder to begin anew"
-            )
-    print(f"commits of the code: {', '.join(sorted(commits))}")
-
-
 def summarise(folder: Path, tag: str) -> None:
     """Write the summaries over the sets whose runs are in a folder."""
     flows = [report.read_record(path.parent) for path in folder.glob("*_overall_flow_*/run.json")]
@@ -103,7 +79,8 @@ def main() -> None:
     tag, target = named[1], TARGET / named[1]
     names = [run.split("_", 2)[2] for run in runs]  # without the time
     kept = [path for path in target.glob("*/") if path.name.split("_", 2)[2] not in names]
-    refuse_other_work([*kept, *(given.parent / run for run in runs)], target)
+    commits = summary.refuse_other_work([*kept, *(given.parent / run for run in runs)])
+    print(f"commits of the code: {', '.join(commits)}")
     with crs_lib.replaced_folder(target) as part:
         for folder in [*kept, *(given.parent / run for run in runs)]:
             left_out = shutil.ignore_patterns(checkpoints.LAST)

@@ -25,13 +25,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+import checkpoints
 import crs_lib
 import hearing
+import locks
 import networks
 import report
 import set_data
 from crs_lib import InputError
-from good_values import GOOD_VALUES
+from good_values import FROM_WEIGHTS, GOOD_VALUES
 
 # ---- constants: edit here, or override, e.g.  python docs/ship.py --sample-rate 16000
 DATASET = "dataset"  # root of all prepared data
@@ -47,9 +49,7 @@ TARGET = "pretrained"  # folder to make
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 crs_lib.constants_from_command_line(
     globals(),
-    SAMPLE_RATE=range(0, 48_001),
-    COUNTER_MODEL=(*GOOD_VALUES["COUNTER_MODEL"], ""),
-    CLASSIFIER_MODEL=(*GOOD_VALUES["CLASSIFIER_MODEL"], ""),
+    **{**FROM_WEIGHTS, "SET": GOOD_VALUES["SET"]},
 )
 
 MOST_BYTES = 20_000_000  # of all weights together
@@ -65,11 +65,11 @@ def answers(
         task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
     }
-    two_label = networks.scores_of_two(logits["two_label"])
+    scores = {task: networks.SCORES_OF[task](logits[task]).numpy() for task in logits}
     return {
-        "counter": 1 + logits["counter"].argmax(dim=1).numpy(),
-        "single": set_data.best_names(torch.softmax(logits["single"], 1).numpy(), 1, classes),
-        "two_label": set_data.best_names(two_label.numpy(), 2, classes),
+        "counter": 1 + scores["counter"].argmax(axis=1),
+        "single": set_data.best_names(scores["single"], 1, classes),
+        "two_label": set_data.best_names(scores["two_label"], 2, classes),
     }
 
 
@@ -91,7 +91,7 @@ def write_weights(folder: Path, name: str, content: dict, record: dict, is_half:
                 for key, value in content[part].items()
             }
             content = {**content, part: halves}
-    torch.save(content, crs_lib.weights_path(folder, name))
+    checkpoints.save(content, crs_lib.weights_path(folder, name))
 
 
 def write_attribution(path: Path, files: pd.Series) -> None:
@@ -111,6 +111,7 @@ def write_attribution(path: Path, files: pd.Series) -> None:
 
 
 def main() -> None:
+    locks.hold(Path(TARGET))
     device = networks.choose_device("cpu", THREADS)
     trained = networks.load_labellers(
         MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
@@ -118,10 +119,15 @@ def main() -> None:
     counter, single = (trained[task][1]["constants"] for task in ("counter", "single"))
     sample_rate, models = counter["SAMPLE_RATE"], (counter["MODEL"], single["MODEL"])
     runs = {task: Path(RESULTS, content["run"]) for task, (_, content) in trained.items()}
-    flow = crs_lib.run_name(crs_lib.FLOW, "-".join(models), SET, sample_rate)
+    flow = crs_lib.flow_name(*models, SET, sample_rate)
     runs["flow"] = report.newest_finished(Path(RESULTS), flow) or Path(RESULTS, f"..._{flow}")
+    known = {
+        **counter,
+        **{"SETS": [SET], "RESULTS": RESULTS, "DATASET": DATASET, "MODELS": MODELS},
+        **dict(zip(("COUNTER_MODEL", "CLASSIFIER_MODEL"), models, strict=True)),
+    }
     for folder in runs.values():
-        crs_lib.need(folder / report.RECORD, "run_all.py", SETS=[SET], RESULTS=RESULTS)
+        crs_lib.need(folder / report.RECORD, "run_all.py", **known)
     records = {task: report.read_record(folder) for task, folder in runs.items()}
     tables = {task: report.read_predictions(folder) for task, folder in runs.items()}
 
@@ -131,7 +137,8 @@ def main() -> None:
     whole = answers(trained, stems, rows, data.classes)
     clips = set_data.recordings_of(data.stems, rows)["clip"]
     if (tables["flow"].set_index("clip")["with_counter"][clips] != flow_of(whole)).any():
-        raise InputError(f"{runs['flow']} tested other weights: run  python overall_flow.py  again")
+        again = crs_lib.command("overall_flow.py", **known)
+        raise InputError(f"{runs['flow']} tested other weights: run  {again}  again")
 
     names = {
         task: crs_lib.run_name(record["script"], record["model"], SET, sample_rate)

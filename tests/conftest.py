@@ -159,9 +159,11 @@ def real_esc50():
 def numbers(folder):
     """What must repeat itself of a run: history (without seconds), test figures, predictions."""
     record = json.loads((folder / "run.json").read_text())
-    for row in record["history"]:
+    history = record.get("history", [])
+    for row in history:
         del row["seconds"]
-    return record["history"], record["test"], (folder / "predictions.csv").read_text()
+    predictions = folder / "predictions.csv"  # an audit has none
+    return history, record["test"], predictions.read_text() if predictions.exists() else ""
 
 
 def only_run(results):

@@ -60,11 +60,16 @@ class Process:
 
     def finish(self):
         """Wait for its end: (status, what it printed). A status below 0 is a signal's number."""
-        self.process.join(SECONDS)
+        text, until = b"", time.monotonic() + SECONDS
+        # Read first: who waits for a full pipe to be emptied does not end.
+        while self.output.poll(max(0, until - time.monotonic())):
+            if not (part := os.read(self.output.fileno(), 65536)):
+                break
+            text += part
+        self.process.join(max(0, until - time.monotonic()))
         if self.process.is_alive():
             self.process.kill()
-            pytest.fail("it hangs")
-        text = b"".join(iter(lambda: os.read(self.output.fileno(), 65536), b""))
+            pytest.fail(f"it hangs: {text.decode()[-2000:]}")
         return self.process.exitcode, text.decode()
 
     def kill(self):

@@ -238,6 +238,19 @@ def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_pat
     assert shares.isna().sum().sum() == 5 and texts.loc["a", "b"] == texts.loc["c", "c"] == ""
 
 
+def test_silence_is_drawn_dark(monkeypatch):
+    drawn = {}
+    _, axis = pictures.plt.subplots()
+    monkeypatch.setattr(axis, "imshow", lambda values, **levels: drawn.update(levels, a=values))
+    pictures.draw_spectrogram(axis, np.zeros((5, 7), dtype=np.float32), 4000)
+    assert (drawn["a"] <= drawn["vmin"]).all()
+    loud = np.full((5, 7), 1e-4, dtype=np.float32)
+    loud[2, 3] = 10  # 20 dB; the rest is 100 dB below
+    pictures.draw_spectrogram(axis, loud, 4000)
+    assert (drawn["vmin"], drawn["vmax"]) == pytest.approx((-60, 20))
+    pictures.plt.close()
+
+
 def test_the_threshold_is_the_best_of_all():
     rng = np.random.default_rng(0)
     for _ in range(50):

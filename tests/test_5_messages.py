@@ -8,6 +8,7 @@ import pytest
 from conftest import COUNTER, HERE, SINGLE, TWO_LABEL, fail, start
 
 import crs_lib
+import good_values
 
 SCRIPTS = sorted(
     path.name for path in HERE.glob("*.py") if "constants_from_command_line(" in path.read_text()
@@ -53,6 +54,14 @@ def test_every_constant_has_a_comment(script):
         assert comment, f"{script}: {name} says nothing of itself"
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_constant_has_good_values(script):
+    """So that one written into the script of the wrong type is refused."""
+    own = set(re.findall(r"\b([A-Z_]+)=", (HERE / script).read_text()))  # those of the call
+    names = set(crs_lib.read_constants(HERE / script))
+    assert names - own <= {*good_values.GOOD_VALUES, *good_values.FROM_WEIGHTS}
+
+
 def test_a_shared_constant_has_one_default_and_one_meaning():
     values, meanings = {}, {}
     for script in SCRIPTS:
@@ -69,7 +78,7 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
                 "TRAIN_ON",
             ):
                 continue  # stated in each script
-            if script in ("predict.py", "app.py") and name in OF_THE_WEIGHTS:
+            if script in ("predict.py", "app.py", "export_onnx.py") and name in OF_THE_WEIGHTS:
                 value = OF_THE_WEIGHTS[name]
             values.setdefault(name, set()).add(repr(value))
             # What it is for may differ by script; what it is comes first.

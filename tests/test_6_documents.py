@@ -120,7 +120,7 @@ def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
     ]
     target = published / "4k"
     assert len(list(target.glob("*/run.json"))) == 10 and not list(target.glob("*/last.pt"))
-    message = f"does not belong to {target}: its EPOCHS is 4, not 3; remove the folder"
+    message = "its EPOCHS is 4, not 3; one table is of one configuration"
     with pytest.raises(crs_lib.InputError, match=message):
         publish_set(6, EPOCHS=4)
     assert len(list(target.glob("*/run.json"))) == 10

@@ -169,7 +169,7 @@ def test_a_whole_run_killed_at_random_moments(demo, tmp_path, kill):
     began = time.monotonic()
     assert start_all(whole).wait() == 0, (whole / "err.txt").read_text()
     seconds, expected = time.monotonic() - began, what_came_out(whole)
-    assert len(expected[0]) == 5
+    assert len(expected[0]) == 6
     for number, moment in enumerate(moments(f"run_all {kill.__name__}", 4, seconds)):
         place = place_of(demo, tmp_path / str(number))
         process = start_all(place)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import COUNTER, SINGLE, TINY, numbers
@@ -59,6 +60,28 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_process(tmp_path, impatient)
     with locks.held(path):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_those_who_only_look_do_not_stop_each_other(tmp_path, monkeypatch):
+    """Beside the lock file that a killed process left, and while somebody looks for long."""
+    path = tmp_path / "made"
+    locks.lock_of(path).write_text(" a process that was killed")
+
+    def look():
+        for _ in range(500):
+            locks.refuse_held(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        for looker in [pool.submit(look) for _ in range(4)]:
+            looker.result()
+    file = os.open(locks.lock_of(path), os.O_RDWR)
+    assert locks.lock_descriptor(file, blocking=False)
+    waited = []
+    monkeypatch.setattr(
+        locks.time, "sleep", lambda _: waited.append(1) or len(waited) < 5 or os.close(file)
+    )
+    locks.refuse_held(path)
+    assert len(waited) == 5
 
 
 def test_a_lock_is_given_back_after_a_failure_too(tmp_path, impatient):

@@ -1,6 +1,8 @@
 """What the project is made with: pinned, and looked up for known findings."""
 
+import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from conftest import HERE, load_script
@@ -45,13 +47,31 @@ def test_what_does_not_apply_is_explained():
 
 
 def test_a_service_that_cannot_be_reached_is_no_all_clear(monkeypatch, capsys):
-    monkeypatch.setattr(SUPPLY.subprocess, "run", lambda *_, **__: Answer("Traceback"))
+    answer = SimpleNamespace(stdout="", stderr="Traceback\nConnectionError: no", returncode=1)
+    monkeypatch.setattr(SUPPLY.subprocess, "run", lambda *_, **__: answer)
     assert SUPPLY.main("packages") == 0
     assert capsys.readouterr().out == (
-        "known findings could not be looked up: the service cannot be reached\n"
+        "known findings could not be looked up: ConnectionError: no\n"
     )
 
 
-class Answer:
-    def __init__(self, stdout):
-        self.stdout = stdout
+def test_what_is_pinned_and_not_installed_is_looked_up_too(monkeypatch, capsys):
+    asked = []
+
+    def run(command, **_):
+        asked.append(command[-1])
+        found = [FINDING] if command[-1] == "requirements-app.txt" else []
+        text = json.dumps({"dependencies": [package(command[-1], *found)]})
+        return SimpleNamespace(stdout=text)
+
+    monkeypatch.setattr(SUPPLY.subprocess, "run", run)
+    pinned = sorted(path.name for path in HERE.glob("requirements-*.txt"))
+    in_makefile = re.search(r"supply.py(.*\\\n.*)\n", (HERE / "Makefile").read_text())[1]
+    assert set(re.findall(r"requirements\S+", in_makefile)) == {
+        name for name in pinned if name != "requirements-supply.txt"
+    }
+    assert SUPPLY.main("packages", *pinned) == 1
+    assert asked == ["packages", *pinned]
+    assert (
+        "4 of 4 packages looked up; findings that are not explained: 1" in capsys.readouterr().out
+    )

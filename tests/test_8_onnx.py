@@ -101,20 +101,19 @@ def test_a_file_that_answers_otherwise_is_not_kept(script, tmp_path, monkeypatch
 def test_the_script_exports_all_three_and_says_what_they_are(script, here, tmp_path):
     models = str(tmp_path / "models")
     networks_of = {}
-    for task, (name, _) in script.TASKS.items():
+    for task, name in networks.LABELLERS.items():
         networks_of[task] = tiny_network("logmel", 2 if task == "counter" else len(CLASSES))
         constants = {"MODELS": models, "SET": 3, "SAMPLE_RATE": SAMPLE_RATE, "N_FFT": N_FFT}
         constants |= {"MODEL": "logmel", "DATASET": str(tmp_path)}
         run = report.Run(tmp_path / f"run of {task}", name, "logmel", constants, {}, commit="")
         checkpoints.save_weights(run, networks_of[task], list(CLASSES), {}, {})
-    flags = ("--models", models, "--exported", tmp_path / "exported", "--set", 3)
-    flags += ("--sample-rate", SAMPLE_RATE)
-    flags += ("--counter-model", "logmel", "--classifier-model", "logmel")
+    # Set, rate and networks are those of the files.
+    flags = ("--models", models, "--exported", tmp_path / "exported")
     out = here("export_onnx.py", *flags, status=0)
     assert out.count("of PyTorch's answers") == 3 and "SYNTHETIC" not in out
     samples = unlike_clips()
     outputs = {"counter": ["one class", "two classes"], "single": [*CLASSES]}
-    for task, (name, _) in script.TASKS.items():
+    for task, name in networks.LABELLERS.items():
         path = tmp_path / "exported" / f"{name}_logmel_set3_2k.onnx"
         logits, scores, about = answers_of_file(path, samples)
         assert differ(logits, logits_step_by_step(networks_of[task], samples)) <= 1e-4

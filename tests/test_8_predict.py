@@ -5,9 +5,13 @@ flow in test_8_whole_run.py.
 """
 
 import csv
+import io
 import json
+import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -95,6 +99,105 @@ def test_the_table(models, tmp_path, clip):
     assert re.search(r"c\.ogg +timeline  0:00:10\.0\n +0:00:00\.0 - 0:00:\d\d\.0  \w+ \d\.", out)
     assert re.search(r"e\.wav +0 \(1\.00\) +nothing heard", out)
     assert re.search(r"f\.wav +not read", out)
+
+
+def test_what_is_heard_of_a_longer_clip_is_said(models, tmp_path, clip, here):
+    samples, rate = clip
+    for name, seconds in (("five", 5), ("six", 6), ("two", 2)):
+        sf.write(tmp_path / f"{name}.wav", np.tile(samples, 2)[: seconds * rate], rate)
+    out = here("predict.py", "--models", models, tmp_path, status=0)
+    assert [line.endswith("  (in its first 5 s)") for line in out.split("\n")[2:5]] == [
+        False,
+        True,
+        False,
+    ]
+    out = here("predict.py", "--models", models, "--json", tmp_path / "six.wav", status=0)
+    (row,) = json.loads(out)["recordings"]
+    assert (row["seconds"], row["of_seconds"]) == (5, 6)
+
+
+def test_one_sample_is_answered_in_every_form(models, tmp_path, here):
+    path = tmp_path / "a\nb.wav"  # a name that a table of lines must quote
+    sf.write(path, np.full(1, 0.5), 44_100)
+    flags = ("--models", models, "--plot", "--labels", "--out", tmp_path / "out", path)
+    out = here("predict.py", *flags, "--csv", status=0)
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["file"] == str(path) and 0 < float(row["end"]) < 0.001
+    assert (tmp_path / "out" / "a\nb.wav.png").exists()
+
+
+def test_folders_without_sounds_and_odd_files_do_not_stop_the_others(models, tmp_path, clip):
+    good, empty, inside = tmp_path / "good.wav", tmp_path / "empty", tmp_path / "inside"
+    sf.write(good, *clip)
+    for folder in (empty, inside):
+        folder.mkdir()
+    os.mkfifo(inside / "pipe.wav")
+    (inside / "nowhere.wav").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "x.raw").write_bytes(bytes(1000))
+    too_long = tmp_path / ("x" * 300 + ".wav")
+    # A rate of 2 GHz: six seconds of it would take 48 GB.
+    content = bytearray(good.read_bytes())
+    content[24:28] = (2_000_000_000).to_bytes(4, "little")
+    (tmp_path / "fast.wav").write_bytes(content)
+    paths = (empty, inside, tmp_path / "x.raw", too_long, tmp_path / "fast.wav", good)
+    done = start("predict.py", "--models", models, "--csv", *paths)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    errors = {
+        row["file"].removeprefix(f"{tmp_path}/"): row["error"]
+        for row in csv.DictReader(done.stdout.splitlines())
+    }
+    assert errors.pop("good.wav") == ""
+    said = {
+        "empty": "holds no sound files (",
+        "inside/nowhere.wav": "there is no such file",
+        "inside/pipe.wav": "cannot be read as sound (it is no file)",
+        "x.raw": "cannot be read as sound (",
+        too_long.name: "cannot be read as sound (",
+        "fast.wav": "its rate is said to be 2000000000 Hz",
+    }
+    assert errors.keys() == said.keys()
+    assert all(text in errors[name] for name, text in said.items())
+
+
+def test_nobody_is_told_to_train_into_the_shipped_weights(tmp_path, clip, here):
+    path = tmp_path / "a.wav"
+    sf.write(path, *clip)
+    message = here("predict.py", "--set", 2, path)
+    assert message.startswith("pretrained has no audio_source_counter_") and "set2_" in message
+    assert message.endswith("or name a folder of your own with  --models")
+    # From another folder too they are those of the project.
+    assert "nothing heard" in here("predict.py", silence(tmp_path), cwd=tmp_path, status=0)
+    message = here("predict.py", "--set", 2, path, cwd=tmp_path)
+    assert message.startswith(f"{HERE}/pretrained has no ")
+
+
+def silence(folder):
+    sf.write(folder / "silence.wav", np.zeros(8000), 8000)
+    return folder / "silence.wav"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(models, tmp_path, clip):
+    for number in range(30):
+        sf.write(tmp_path / f"{number}.wav", *clip)
+    words = [sys.executable, "predict.py", "--models", str(models), "--json", str(tmp_path)]
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join(words)} | head -1"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{\n" and "pipe" not in done.stderr and "Trace" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("meta", "good ones are auto, cpu, cuda, mps"), ("hpu", "not to be had"), ("x", "not to be")],
+)
+def test_odd_devices_are_refused(models, tmp_path, clip, here, name, reason):
+    sf.write(tmp_path / "a.wav", *clip)
+    message = here("predict.py", "--models", models, "--device", name, tmp_path / "a.wav")
+    assert message.startswith(f"--device {name}: not to be had here") and reason in message
 
 
 def test_csv_has_a_line_for_each_span(models, tmp_path, clip):
@@ -265,6 +368,7 @@ def test_the_weights_of_a_folder_are_found_whatever_they_are(random_weights, tmp
         return json.loads(here(*words, "--json", *flags, status=0))["recordings"][0]["seconds"]
 
     random_weights(str(folder), ["a", "b"], SET=3, SAMPLE_RATE=8000, MODEL="asc")
+    (folder / "audio_source_counter_asc_set1_1.2.3k.pt").touch()  # no rate, so none of them
     assert seconds_heard() == 2
     random_weights(str(folder), ["a", "b"], SET=2, MODEL="asc")
     assert here(*words) == f"{folder} holds several weights: choose with  --set 2 or 3"

@@ -173,6 +173,19 @@ def test_the_table_is_the_summarys(two_sets, show, tmp_path):
     assert rows[6][:2] == ["overall flow: exact set of names", "85.4"]  # mean of 3/4 and 4/6, and 1
 
 
+def test_sets_that_were_not_trained_alike_make_no_table(demo, two_sets, tmp_path, here):
+    results = tmp_path / "results"
+    shutil.copytree(two_sets, results)
+    (counter,) = results.glob("*_audio_source_counter_asc_set2_4k/run.json")
+    record = json.loads(counter.read_text())
+    record["constants"]["SEED"] = 77
+    counter.write_text(json.dumps(record))
+    message = here("show_report.py", "--dataset", demo, "--results", results)
+    assert message.startswith(f"{counter.parent} does not belong to {results}/")
+    assert message.endswith("its SEED is 77, not 0; one table is of one configuration")
+    here("show_report.py", "--dataset", demo, "--results", results, "--sets", 2, status=0)
+
+
 def test_the_page_needs_nothing_else(two_sets, show):
     page, source, _ = show(two_sets)
     assert not re.search(r"//|<script|@import|url\(", without_data(source))
