@@ -1,7 +1,7 @@
 """A page in your browser: hand it a recording, or two to be mixed, and see what the networks hear.
 
-Drop a file or record from the microphone: the count, names with scores, the picture (with the
-attention of a counter that has one, as `asc` has), the timeline. Or mix two sounds, uploaded or
+Drop a file or record from the microphone: the count, names with scores, the picture with the
+counter's attention, the timeline. Or mix two sounds, uploaded or
 taken from DATASET, at a level of your choice, and watch the counter change its mind.
 
 Reads   the weights of pretrained/ or of a folder of your own; the clips of DATASET where they are.

@@ -166,7 +166,7 @@ def main() -> None:
         pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
         truth = pd.Series(1 + set_data.is_mixture(test_rows))
         pictures.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
-        if MODEL == "asc":
+        if networks.attends(network):
             picture_attention(run, network, stems, test_rows, data)
 
     training.finish(

@@ -40,7 +40,7 @@ CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
 GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
-SHIFT_SEMITONES = 0.25  # as far as the copies that it learned from, by default
+SHIFT_SEMITONES = 0.25  # of a clip, where the counter learned from no shifted copies
 NB_UNSELECTED = 720  # training mixtures
 
 
@@ -66,11 +66,15 @@ def softer_group(decibels: int) -> str:
     return f"mixtures, one stem {decibels} dB down"
 
 
-def shifted(waveforms: torch.Tensor) -> torch.Tensor:
-    """Copies of waveforms, SHIFT_SEMITONES higher, as the oversampling makes them."""
-    copies = librosa.effects.pitch_shift(
-        waveforms.cpu().numpy(), sr=SAMPLE_RATE, n_steps=SHIFT_SEMITONES
-    )
+def furthest_shift(data: set_data.SetData, oversample: int) -> float:
+    """How far the copies that the counter learned from were shifted, in semitones."""
+    stamp = data.stamps.get(crs_lib.oversample_dir(DATASET, SAMPLE_RATE, oversample).name)
+    return stamp["constants"]["MAX_SHIFT"] if stamp else SHIFT_SEMITONES
+
+
+def shifted(waveforms: torch.Tensor, semitones: float) -> torch.Tensor:
+    """Copies of waveforms, so much higher, as the oversampling makes them."""
+    copies = librosa.effects.pitch_shift(waveforms.cpu().numpy(), sr=SAMPLE_RATE, n_steps=semitones)
     return torch.from_numpy(copies).to(waveforms)
 
 
@@ -91,14 +95,15 @@ def make_groups(
     never = set_data.never_drawn(data, counter, nb_epochs)
     rng = np.random.default_rng(SEED)
     never = never[rng.permutation(len(never))[:NB_UNSELECTED]]
+    copies = shifted(singles, furthest_shift(data, counter["OVERSAMPLE"]))
     groups = {
         "single clips": level(singles),
-        "single clips, pitch-shifted": level(shifted(singles)),
+        "single clips, pitch-shifted": level(copies),
     }
     for gain in GAINS_DB:
         groups[f"single clips at {gain:+} dB"] = level(singles) * 10 ** (gain / 20)
     groups["a clip and itself, a second later"] = level(mix(singles, singles.roll(SAMPLE_RATE, 1)))
-    groups["a clip and its pitch-shifted copy"] = level(mix(singles, shifted(singles)))
+    groups["a clip and its pitch-shifted copy"] = level(mix(singles, copies))
     more = {"two clips of one class": pairs_of_one_class(data)}
     more["training mixtures never drawn"] = never
     groups |= {name: hearing.waveforms_of(stems, rows) for name, rows in more.items() if len(rows)}

@@ -4,7 +4,6 @@ A recording of up to LONG_SECONDS is one window: its first CLIP_SECONDS, padded 
 A longer one is read in a stream: a window starts every second, the last one is padded.
 """
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -208,7 +207,7 @@ def columns_of(
         nb_frames += torch.bincount(columns[inside], minlength=nb_columns)
         start += len(windows)
     means = (sums / nb_frames.clamp(min=1)).numpy()
-    return means[:-1], means[-1] if attends(network) else None, sample_rate
+    return means[:-1], means[-1] if networks.attends(network) else None, sample_rate
 
 
 @torch.no_grad()
@@ -218,12 +217,7 @@ def frames_of(windows: torch.Tensor, network: nn.Module, n_fft: int) -> torch.Te
     """
     magnitudes = hearing.features(windows, n_fft)[:, 0]
     attention = torch.zeros_like(magnitudes[:, 0])
-    if attends(network):
+    if networks.attends(network):
         spectrograms = hearing.features(esc10_data.level_rms(windows), n_fft)
         _, attention = network(spectrograms, with_attention=True)
     return torch.cat([magnitudes, attention[:, None]], dim=1)
-
-
-def attends(network: nn.Module) -> bool:
-    """Whether a network can say where in time it attends."""
-    return "with_attention" in inspect.signature(network.forward).parameters

@@ -57,15 +57,37 @@ class LogMel(nn.Module):
         self.frames = nn.Sequential(nn.Linear(2 * NB_LEFT, NB_LEFT), nn.ReLU(), nn.Dropout(0.3))
         self.dense = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * NB_LEFT, nb_outputs))
 
-    def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, spectrograms: torch.Tensor, with_attention: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Logits of a batch of STFT magnitudes.
 
         spectrograms: float32, shape (clips, 1, nb_bins, frames).
-        Returns float32 of shape (clips, nb_outputs).
+        Returns logits of shape (clips, nb_outputs); with `with_attention`, which is for a counter,
+        also how much each frame weighs in the count, for or against two: shape (clips, frames),
+        which sums to 1 for each clip.
         """
         with torch.autocast(spectrograms.device.type, enabled=False):  # soft sounds need the digits
             mels = torch.log10(self.mel @ spectrograms + QUIETEST)
         maps = self.convolutions(mels.contiguous(memory_format=torch.channels_last))
         frames = torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1).transpose(1, 2)
         frames = self.frames(frames)
-        return self.dense(torch.cat([frames.mean(dim=1), frames.amax(dim=1)], dim=1))
+        logits = self.dense(torch.cat([frames.mean(dim=1), frames.amax(dim=1)], dim=1))
+        if not with_attention:
+            return logits
+        weights = self.votes(frames).abs()[:, None]
+        weights = nn.functional.interpolate(weights, spectrograms.shape[-1])[:, 0]
+        return logits, weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+    def votes(self, frames: torch.Tensor) -> torch.Tensor:
+        """What each frame adds to the second logit over the first, in evaluation mode.
+
+        frames: float32 (clips, frames, NB_LEFT), as the dense layer gets them. A frame adds its
+        share of the mean, and of the maximum what it alone reaches: with the biases it is all.
+        Returns float32 (clips, frames).
+        """
+        last = self.dense[-1]
+        of_mean, of_maximum = (last.weight[1] - last.weight[0]).split(NB_LEFT)
+        votes = frames @ of_mean / frames.shape[1]
+        highest, where = frames.max(dim=1)
+        return votes.scatter_add(1, where, highest * of_maximum)

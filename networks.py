@@ -1,6 +1,7 @@
 """Networks: new ones by their name, trained ones from their file, their answers on a device."""
 
 import copy
+import inspect
 import math
 import re
 from functools import partial
@@ -284,6 +285,11 @@ def refuse_others_than_shipped(
             f"{models} has no {', '.join(missing)}, but {there}: leave out the flags that ask for "
             "others, or name a folder of your own with  --models"
         )
+
+
+def attends(network: nn.Module) -> bool:
+    """Whether a network can say how much each moment weighs in its answer."""
+    return "with_attention" in inspect.signature(network.forward).parameters
 
 
 def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:

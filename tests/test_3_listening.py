@@ -246,6 +246,6 @@ def test_columns_hold_where_a_tone_sounds_and_where_the_counter_attends(tmp_path
     assert (spectrogram[bins[1], :490] < 0.1).all() and (spectrogram[bins[1], 510:980] > 5).all()
     # Of a window of 313 frames, attention that knows nothing is a share of 1 / 313 everywhere.
     assert attention.mean() == pytest.approx(1 / 313, rel=0.1)
-    trained["counter"] = networks.build("logmel", 2, RATE, 256, torch.device("cpu")).eval(), content
+    trained["counter"] = networks.build("isocc", 2, RATE, 256, torch.device("cpu")).eval(), content
     spectrogram, attention, _ = listening.columns_of(path, 40.0, trained, torch.device("cpu"))
     assert attention is None and spectrogram.shape == (129, 1000)

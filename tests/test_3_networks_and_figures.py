@@ -70,6 +70,24 @@ def test_logmel_hears_a_sine_in_its_band_and_silence_as_numbers():
     assert network(torch.zeros(1, 1, 1025, 157)).isfinite().all()
 
 
+def test_logmel_says_how_much_each_frame_weighs_in_its_count():
+    """The votes of all frames, and the biases, are the difference of the logits."""
+    torch.manual_seed(0)
+    network = LogMel(2, 129, 313, 4000).eval()
+    kept = []
+    network.frames.register_forward_hook(lambda *found: kept.append(found[2]))
+    spectrograms = torch.rand(3, 1, 129, 313)
+    spectrograms[0, :, :, 100:200] *= 30
+    with torch.no_grad():
+        logits, attention = network(spectrograms, with_attention=True)
+        votes = network.votes(kept[0])
+        assert torch.equal(logits, network(spectrograms))
+    bias = network.dense[-1].bias.detach()
+    torch.testing.assert_close(votes.sum(dim=1) + bias[1] - bias[0], logits[:, 1] - logits[:, 0])
+    assert attention.shape == (3, 313) and (attention >= 0).all()
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(3))
+
+
 @pytest.mark.parametrize(
     ("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)]
 )

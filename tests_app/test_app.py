@@ -1,11 +1,9 @@
-"""app.py in a real browser: Debian's headless Chromium, driven by Playwright.
+"""app.py in a real browser.
 
-`make test-app` runs these; they need requirements-app.txt and  apt-get install chromium.
 With APP_PICTURE=docs/app.png the page is also shown with the shipped weights, for the README.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +16,7 @@ import pytest
 import soundfile as sf
 import torch
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "benchmarks"))
@@ -33,16 +31,6 @@ import networks  # noqa: E402
 CLASSES = ["chainsaw", "dog", "rain", "sea_waves"]
 CPU = torch.device("cpu")
 PATIENCE = 60_000  # milliseconds that the page may take
-CHROMIUM = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-ui-for-media-stream",  # says yes to the microphone
-    "--use-fake-device-for-media-stream",  # which beeps
-)
 
 
 def free_port():
@@ -74,17 +62,6 @@ def start_app(*flags, environment=None):
     line = process.stdout.readline()
     assert line.startswith(f"open  http://127.0.0.1:{port}  in your browser"), line
     return process, f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = shutil.which("chromium")
-    if not path:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -262,7 +239,8 @@ def test_a_port_that_is_taken_is_named(app, home):
     words = [sys.executable, "app.py", "--port", port, "--models", home / "models"]
     done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.rstrip().split("\n")[-1] == f"--port {port} is taken: name another"
+    message = done.stderr.rstrip().split("\n")[-1]
+    assert message.startswith(f"--port {port} is taken, or no page can be: ")
 
 
 @pytest.mark.skipif("APP_PICTURE" not in os.environ, reason="APP_PICTURE names no file")
