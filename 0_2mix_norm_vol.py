@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import crs_lib
 import esc10_data
+import sound_files
 import stamps
 import tmr
 
@@ -62,7 +63,7 @@ def write_mixtures(
     folder: Path,
 ) -> int:
     """Write the mixtures of one clip with several; returns how many."""
-    wavs = esc10_data.wavs_of(esc10_data.mix(clip_a, clips_b), SAMPLE_RATE)
+    wavs = sound_files.wavs_of(esc10_data.mix(clip_a, clips_b), SAMPLE_RATE)
     for stem_b, wav in zip(stems_b, wavs, strict=True):
         with open(f"{folder}/{stem_a}_{stem_b}.wav", "wb") as file:  # in half of a Path's time
             file.write(wav)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 import crs_lib
 import stamps
 import tmr
-from esc10_data import class_files, copy_shifts, fit, uploader, write_wav
+from esc10_data import class_files, copy_shifts, fit, uploader
+from sound_files import write_wav
 
 # ---- constants: edit here, or override, e.g.  python 0_pitch_oversample_4k.py --oversample 20
 DATASET = "dataset"  # root of all prepared data

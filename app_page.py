@@ -20,6 +20,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 import esc10_data
 import listening
 import pictures
+import sound_files
 from crs_lib import InputError
 
 ADDRESS = "127.0.0.1"  # this machine alone
@@ -83,9 +84,9 @@ def mix(path_a: str | None, path_b: str | None, level_db: float, ears: Ears) -> 
     curve = finished(pictures.draw_mind(LEVELS_DB, chances, level_db), ears)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{Path(path_a).stem} + {Path(path_b).stem}.wav")
-        esc10_data.write_wav(path, mixtures[0], sample_rate)
+        sound_files.write_wav(path, mixtures[0], sample_rate)
         found = hear(str(path), ears)
-    return (*found, (sample_rate, esc10_data.to_pcm16(mixtures[0])), curve)
+    return (*found, (sample_rate, sound_files.to_pcm16(mixtures[0])), curve)
 
 
 def levelled_clip(path: str, sample_rate: int, ears: Ears) -> np.ndarray:
@@ -106,7 +107,7 @@ def levelled_clip(path: str, sample_rate: int, ears: Ears) -> np.ndarray:
 
 def refuse_long(path: str, ears: Ears) -> None:
     """Raise InputError if a recording is longer than the page takes."""
-    with esc10_data.reading(path):
+    with sound_files.reading(path):
         minutes = sf.info(path).duration / 60
     if minutes > ears.most_minutes:
         raise InputError(

@@ -1,38 +1,33 @@
-"""The data: classes, divisions, the mixture table, reading and writing clips, levels, mixing.
+"""The data: classes, divisions, the mixture table, clips of sound files, levels, mixing.
 
 A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, full scale 1.
 """
 
-import functools
-import io
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import joblib
 import librosa
 import numpy as np
 import pandas as pd
-import scipy.io.wavfile
 import soundfile as sf
 import soxr
 from tqdm import tqdm
 
 import crs_lib
+import sound_files
 import stamps
 from crs_lib import InputError
 
 CLIP_SECONDS = 5
-LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000  # Hz, of what may be a recording
 LEVEL_RMS = 0.1  # of every waveform a network gets
-FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides of zero
 METHODS = ("load", "resample", "soxr", "scipy")  # of downsampling
 DIVISION_CODES = {"train": 1, "val": 2, "test": 3}  # as the mixture table has them
 NOT_USED = -1  # the code of a mixture whose two clips lie in different divisions
 
 
-# ------------------------------------------------------------------------- reading and writing
+# -------------------------------------------------------------------------------------- clips
 
 
 def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
@@ -43,7 +38,7 @@ def read_clip(path: Path, sample_rate: int, method: str = "soxr") -> np.ndarray:
     takes two seconds to be imported, which nobody with a recording should wait for.
     Returns what `as_clip` makes of it. Raises InputError as `read_fitted` does.
     """
-    return rounded(read_fitted(path, sample_rate, method))
+    return sound_files.rounded(read_fitted(path, sample_rate, method))
 
 
 def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
@@ -53,7 +48,7 @@ def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
     """
     # One more second than is kept: the resampling looks ahead.
     seconds = CLIP_SECONDS + 1
-    with opened(path) as file:
+    with sound_files.opened(path) as file:
         if method == "load":
             # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
             # another reader, which wants other programs.
@@ -61,52 +56,16 @@ def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
         else:
             rate = file.samplerate
             samples = file.read(seconds * rate, dtype="float32")
-            waveform = resample(as_mono(samples), rate, sample_rate, method)
+            waveform = resample(sound_files.as_mono(samples), rate, sample_rate, method)
     if len(waveform) == 0 and sf.info(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
-    refuse_not_finite(path, waveform)
+    sound_files.refuse_not_finite(path, waveform)
     return fit(waveform, sample_rate)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[sf.SoundFile]:
-    """A sound file to be read; what goes wrong with it is an InputError that names the file."""
-    with reading(path), sf.SoundFile(path) as file:
-        # Else five seconds would last for days, or fill the memory.
-        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
-            rate = f"its rate is said to be {file.samplerate} Hz"
-            raise InputError(f"{path}: cannot be read as sound ({rate})")
-        yield file
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Around what reads a sound file: what goes wrong is an InputError that names the file."""
-    try:
-        if not Path(path).exists():
-            raise InputError(f"{path}: there is no such file")
-        if not Path(path).is_file():  # to open a pipe would be to wait for a writer
-            raise InputError(f"{path}: cannot be read as sound (it is no file)")
-        yield
-    except (sf.LibsndfileError, librosa.ParameterError, OSError, UnicodeError, TypeError) as error:
-        # A TypeError: of a .raw, which does not say what it holds.
-        raise InputError(f"{path}: cannot be read as sound ({error})") from None
-
-
-def refuse_not_finite(path: Path, waveform: np.ndarray) -> None:
-    """Raise InputError, naming the file, if it holds infinities or what is no number."""
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: cannot be read as sound (some samples are not finite)")
 
 
 def as_clip(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """What `fit` makes of a waveform, rounded to 16 bits: a clip as every network gets it."""
-    return rounded(fit(waveform, sample_rate))
-
-
-def as_mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels of samples as soundfile reads them: (samples,) of (samples[, n])."""
-    return samples if samples.ndim == 1 else samples.mean(axis=1)
+    return sound_files.rounded(fit(waveform, sample_rate))
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int, method: str) -> np.ndarray:
@@ -129,52 +88,7 @@ def fit(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     nb_missing = CLIP_SECONDS * sample_rate - len(waveform)
     if nb_missing:
         waveform = np.pad(waveform, (0, nb_missing))
-    return waveform / max(1, np.abs(waveform).max() / FULL_SCALE)
-
-
-def to_pcm16(waveform: np.ndarray) -> np.ndarray:
-    """Float samples within FULL_SCALE rounded to int16."""
-    scaled = np.multiply(waveform, 32768)
-    return np.rint(scaled, out=scaled).astype("<i2")
-
-
-def from_pcm16(samples: np.ndarray) -> np.ndarray:
-    """int16 samples as float32; a power of two divides exactly, multiplied or not."""
-    return np.multiply(samples, 1 / 32768, dtype=np.float32)
-
-
-def rounded(waveform: np.ndarray) -> np.ndarray:
-    """A waveform within FULL_SCALE as a 16-bit file would give it back."""
-    return from_pcm16(to_pcm16(waveform))
-
-
-def write_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write a waveform within FULL_SCALE as mono 16-bit WAV."""
-    Path(path).write_bytes(wav_of(to_pcm16(waveform), sample_rate))
-
-
-def wav_of(samples: np.ndarray, sample_rate: int) -> bytes:
-    """What a mono WAV of int16 samples holds. Its header is made once: a library takes several
-    times as long for a file, and there are 72,000.
-    """
-    return wav_header(len(samples), sample_rate) + samples.tobytes()
-
-
-def wavs_of(clips: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The same of many clips (clips, samples), floats within FULL_SCALE: int16, a row a file."""
-    header = np.frombuffer(wav_header(clips.shape[1], sample_rate), dtype="<i2")
-    wavs = np.empty((len(clips), len(header) + clips.shape[1]), dtype="<i2")
-    wavs[:, : len(header)] = header
-    wavs[:, len(header) :] = to_pcm16(clips)
-    return wavs
-
-
-@functools.cache
-def wav_header(nb_samples: int, sample_rate: int) -> bytes:
-    """What stands before the samples of a mono 16-bit WAV."""
-    buffer = io.BytesIO()
-    scipy.io.wavfile.write(buffer, sample_rate, np.zeros(nb_samples, dtype=np.int16))
-    return buffer.getvalue()[: -2 * nb_samples]
+    return waveform / max(1, np.abs(waveform).max() / sound_files.FULL_SCALE)
 
 
 def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
@@ -186,7 +100,7 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
     """
     files = list(files)
     clips = np.empty((len(files), CLIP_SECONDS * sample_rate), dtype=np.float32)
-    header = wav_header(clips.shape[1], sample_rate)
+    header = sound_files.wav_header(clips.shape[1], sample_rate)
     wrong = []
     for row, path in enumerate(files):
         if not Path(path).is_file():
@@ -196,7 +110,8 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
             content = Path(path).read_bytes()
             if content.startswith(header) and len(content) == len(header) + 2 * clips.shape[1]:
                 # Just as write_wav wrote it: read so, it takes a tenth of a library's time.
-                clips[row] = from_pcm16(np.frombuffer(content, dtype="<i2", offset=len(header)))
+                samples = np.frombuffer(content, dtype="<i2", offset=len(header))
+                clips[row] = sound_files.from_pcm16(samples)
                 continue
             samples, rate = sf.read(path, dtype="int16")
         except (sf.LibsndfileError, OSError, UnicodeError) as error:
@@ -208,7 +123,7 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
                 f"not {clips.shape[1]} at {sample_rate} Hz"
             )
             continue
-        clips[row] = from_pcm16(samples)
+        clips[row] = sound_files.from_pcm16(samples)
     if wrong:
         raise InputError("; ".join(wrong))
     return clips
@@ -232,7 +147,7 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
                 clip = read_fitted(path, sample_rate, method)
             except InputError as error:
                 return str(error)
-            write_wav(part / path.parent.name / path.name, clip, sample_rate)
+            sound_files.write_wav(part / path.parent.name / path.name, clip, sample_rate)
             return ""
 
         for name in {path.parent.name for path in files}:

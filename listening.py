@@ -20,6 +20,7 @@ import esc10_data
 import hearing
 import networks
 import set_data
+import sound_files
 import timeline
 from crs_lib import InputError
 from esc10_data import CLIP_SECONDS
@@ -52,15 +53,15 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     Yields float32 (samples,), about BLOCK_SECONDS of them. Raises InputError, naming the file, if
     it cannot be read to its end or is not finite.
     """
-    with esc10_data.opened(path) as file:
+    with sound_files.opened(path) as file:
         stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, "float32", quality="HQ")
         is_last = False
         while not is_last:
             # Not file.blocks: where a file ends too early that gives the last block again.
             samples = file.read(BLOCK_SECONDS * file.samplerate, "float32")
             is_last = len(samples) == 0
-            mono = esc10_data.as_mono(samples)
-            esc10_data.refuse_not_finite(path, mono)
+            mono = sound_files.as_mono(samples)
+            sound_files.refuse_not_finite(path, mono)
             yield stream.resample_chunk(mono, last=is_last)
 
 
@@ -70,7 +71,7 @@ def windows_of(path: Path, sample_rate: int) -> Iterator[tuple[np.ndarray, int]]
     Yields float32 (windows, CLIP_SECONDS * sample_rate), and how many samples of the recording they
     hold that none before did. Raises InputError, naming the file, as esc10_data.read_clip does.
     """
-    with esc10_data.reading(path):
+    with sound_files.reading(path):
         info = sf.info(path)
     if info.frames <= LONG_SECONDS * info.samplerate:
         clip = esc10_data.read_clip(path, sample_rate)

@@ -32,6 +32,7 @@ import hearing
 import pictures
 import report
 import set_data
+import sound_files
 import summary
 import tmr
 from crs_lib import InputError
@@ -154,7 +155,7 @@ def seen_and_heard(
         for row, sound, spectrogram in zip(rows, sounds.numpy(), spectrograms, strict=True):
             picture = folder / f"mistake{row}.png"
             pictures.plot_spectrogram(picture, flow["synthetic"], spectrogram, SAMPLE_RATE)
-            found[row] = picture, esc10_data.wav_of(esc10_data.to_pcm16(sound), SAMPLE_RATE)
+            found[row] = picture, sound_files.wav_of(sound_files.to_pcm16(sound), SAMPLE_RATE)
     return found, reason
 
 

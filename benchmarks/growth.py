@@ -21,6 +21,7 @@ import esc10_data
 import hearing
 import networks
 import set_data
+import sound_files
 
 NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
@@ -40,7 +41,7 @@ def make_clips(root: Path, nb_classes: int) -> None:
         folder.mkdir(parents=True)
         for number in range(CLIPS_PER_CLASS):
             clip = rng.uniform(-0.5, 0.5, esc10_data.CLIP_SECONDS * SAMPLE_RATE)
-            esc10_data.write_wav(folder / f"{name}{number}.wav", clip, SAMPLE_RATE)
+            sound_files.write_wav(folder / f"{name}{number}.wav", clip, SAMPLE_RATE)
             names.append((f"{name}{number}.wav", f"{class_index}-{number}"))
     crs_lib.rename_dir(root).symlink_to(crs_lib.rate_dir(root, SAMPLE_RATE).resolve())
     table = pd.DataFrame(names, columns=["file", "src_file"])

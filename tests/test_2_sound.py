@@ -5,6 +5,7 @@ import soundfile as sf
 import torch
 
 import esc10_data
+import sound_files
 import UNet_utils
 from crs_lib import InputError
 
@@ -128,7 +129,7 @@ def test_what_overshoots_full_scale_is_scaled_down_not_clipped(tmp_path):
     wave = 1.65 * band_limited(RATE) / np.abs(band_limited(RATE)).max()
     sf.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
     clip = esc10_data.read_clip(tmp_path / "a.wav", RATE)
-    assert np.abs(clip).max() == esc10_data.FULL_SCALE
+    assert np.abs(clip).max() == sound_files.FULL_SCALE
     np.testing.assert_allclose(clip, wave / 1.65, atol=2 / 32768)
 
 
@@ -165,10 +166,10 @@ def test_odd_samples_are_named(tmp_path, wave, message, rate, method):
 
 def test_uploader_returns_what_was_written_and_lists_every_wrong_file(tmp_path):
     rng = np.random.default_rng(3)
-    clips = rng.uniform(-esc10_data.FULL_SCALE, esc10_data.FULL_SCALE, (4, SAMPLES))
+    clips = rng.uniform(-sound_files.FULL_SCALE, sound_files.FULL_SCALE, (4, SAMPLES))
     files = [tmp_path / f"{i}.wav" for i in range(4)]
     for path, clip in zip(files, clips, strict=True):
-        esc10_data.write_wav(path, clip, RATE)
+        sound_files.write_wav(path, clip, RATE)
     loaded = esc10_data.uploader(files, RATE)
     assert loaded.dtype == np.float32
     np.testing.assert_allclose(loaded, clips, atol=0.51 / 32768)
@@ -195,10 +196,10 @@ def test_every_clip_gets_the_peak_of_the_loudest_and_silence_stays():
 
 
 def test_two_full_scale_clips_mix_without_clipping_or_wrapping(tmp_path):
-    full = np.full((1, SAMPLES), esc10_data.FULL_SCALE, dtype=np.float32)
+    full = np.full((1, SAMPLES), sound_files.FULL_SCALE, dtype=np.float32)
     full[0, ::2] *= -1
     mixture = esc10_data.mix(full, full)[0]
-    esc10_data.write_wav(tmp_path / "mix.wav", mixture, RATE)
+    sound_files.write_wav(tmp_path / "mix.wav", mixture, RATE)
     np.testing.assert_array_equal(sf.read(tmp_path / "mix.wav", dtype="float32")[0], full[0])
 
 

@@ -15,6 +15,7 @@ from conftest import CLASSES, PREPARATION, fail, load_script, prepare, succeed
 import crs_lib
 import demo_esc50
 import esc10_data
+import sound_files
 import stamps
 
 HASHES = {}  # of files that were read before: links to the same ones are many
@@ -135,7 +136,7 @@ def test_a_shifted_sine_lands_where_it_should(tmp_path):
     root = tmp_path / "data"
     wave = 0.5 * np.sin(2 * np.pi * 500 * np.arange(20_000) / 4000)
     (root / "esc10_rename_4k" / "hum").mkdir(parents=True)
-    esc10_data.write_wav(root / "esc10_rename_4k" / "hum" / "hum0.wav", wave, 4000)
+    sound_files.write_wav(root / "esc10_rename_4k" / "hum" / "hum0.wav", wave, 4000)
     succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 4, "--max-shift", 2)
     for ending, semitones in {"_Down1": -1, "_Down2": -2, "_Up1": 2}.items():
         shifted, _ = sf.read(root / "esc10_rename_4k_p4" / "hum" / f"hum0{ending}.wav")
@@ -157,7 +158,7 @@ def test_mixtures_are_half_the_sum_of_normalised_stems_and_none_clips(demo):
         got, rate = sf.read(path)
         assert rate == 4000
         np.testing.assert_allclose(got, expected, atol=0.51 / 32768)
-        assert np.abs(got).max() <= esc10_data.FULL_SCALE
+        assert np.abs(got).max() <= sound_files.FULL_SCALE
 
 
 def test_the_mixtures_on_disk_are_those_that_training_adds_in_memory(demo):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import esc10_data
+import sound_files
 from crs_lib import InputError
 
 RATE = 44_100
@@ -118,7 +119,7 @@ CLIPS = {
 def check_heard(clip, wanted):
     """What read_clip gives: five seconds, finite, within full scale; and the sound itself."""
     assert clip.dtype == np.float32 and clip.shape == (20_000,)
-    assert np.isfinite(clip).all() and np.abs(clip).max() <= esc10_data.FULL_SCALE
+    assert np.isfinite(clip).all() and np.abs(clip).max() <= sound_files.FULL_SCALE
     if wanted == SILENCE:
         assert not clip.any()
     if wanted == HEARD:
