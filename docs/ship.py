@@ -111,7 +111,6 @@ def write_attribution(path: Path, files: pd.Series) -> None:
 
 
 def main() -> None:
-    locks.hold(Path(TARGET))
     device = networks.choose_device("cpu", THREADS)
     trained = networks.load_labellers(
         MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
@@ -145,7 +144,7 @@ def main() -> None:
         for task, record in records.items()
         if task != "flow"
     }
-    with crs_lib.replaced_folder(Path(TARGET)) as part:
+    with locks.held(Path(TARGET)), crs_lib.replaced_folder(Path(TARGET)) as part:
         for task, name in names.items():
             write_weights(part, name, trained[task][1], records[task], is_half=True)
         shipped = networks.load_labellers(str(part), SET, sample_rate, *models, device)
