@@ -44,13 +44,13 @@ MAX_SHIFT = 0.25  # semitones, the furthest pitch shift in either direction
 WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
-SINGLE_TRAIN_ON = "singles"  # what the single-label classifier learns from: singles, or both
+JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
-BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
+IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains no time by it), all
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
@@ -162,13 +162,12 @@ def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
     for name in ("EPOCHS", "BATCH", "LEARNING_RATE"):
         if handed[name] == 0:
             del handed[name]
-    counter = {**handed, "MODEL": COUNTER_MODEL}
-    classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
-    single = {**classifier, "TRAIN_ON": SINGLE_TRAIN_ON}
+    counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": IN_BF16 == "all"}
+    classifier = {**handed, "MODEL": CLASSIFIER_MODEL, "BF16": IN_BF16 != "none"}
     both = {**classifier, "TRAIN_ON": "both"}
     return {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, counter),
-        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, single),
+        "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
         "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL, classifier),
         "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH, both),
     }

@@ -4,8 +4,8 @@ Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division text
 Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.json, history.csv,
         predictions.csv, curves.png, confusion.png, last.pt;
         models/sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt: the weights of the best epoch.
-How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies), 40 to validate on
-        and 40 to test.
+How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and, of which it
+        learns both names, as many mixtures; 40 clips to validate on and 40 to test.
 Takes   about 7 minutes on 2 CPU cores.
 """
 
@@ -22,7 +22,6 @@ import pictures
 import set_data
 import tmr
 import training
-from good_values import GOOD_VALUES
 
 # ---- constants: edit here, or override, e.g.  python sep_opt_isocc_single_volnorm_STFT.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -33,13 +32,13 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
-TRAIN_ON = "singles"  # singles, or both: as many mixtures as well, of which it learns both names
+JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
 MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
 GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
 MASK = True  # hide a random band of frequencies and a stretch of time of training clips
-EPOCHS = 24  # passes over the training clips, at most
+EPOCHS = 12  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
 LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
@@ -49,15 +48,15 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals(), TRAIN_ON=GOOD_VALUES["SINGLE_TRAIN_ON"])
+CONSTANTS = crs_lib.constants_from_command_line(globals())
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
-    """Rows of an epoch: every single with its copies; for `both` as many mixtures behind them."""
+    """Rows of an epoch: every single with its copies; for JOINT as many mixtures behind them."""
     singles = data.singles["train"]
-    if TRAIN_ON == "singles":
+    if not JOINT:
         return singles
     return np.concatenate([singles, set_data.draw_mixtures(data, CONSTANTS, epoch)[0]])
 

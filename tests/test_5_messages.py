@@ -75,7 +75,6 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
                 "MODEL",
                 "N_JOBS",
                 "SETS",
-                "TRAIN_ON",
             ):
                 continue  # stated in each script
             if script in ("predict.py", "app.py", "export_onnx.py") and name in OF_THE_WEIGHTS:

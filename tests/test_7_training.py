@@ -118,7 +118,7 @@ def learned(demo, tmp_path_factory):
     """The single-label classifier after eight epochs, and its checkpoint."""
     results = tmp_path_factory.mktemp("learned")
     places = ("--dataset", demo, "--results", results, "--models", results / "models")
-    flags = ("--oversample", 2, "--epochs", 8, "--patience", 8, "--batch", 8)
+    flags = ("--no-joint", "--oversample", 2, "--epochs", 8, "--patience", 8, "--batch", 8)
     succeed(SINGLE, *places, *flags)
     folder = only_run(results)
     record = json.loads((folder / "run.json").read_text())
@@ -236,3 +236,17 @@ def test_the_counter_learns_names_beside_the_count():
     ]
     expected = count - script.NAMES_WEIGHT * torch.stack(likelihoods).log().mean()
     assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_classifiers_learn_from_singles_and_mixtures_or_each_from_its_own(monkeypatch):
+    singles, mixtures = np.array([[0, -1], [1, -1]]), np.array([[0, 1], [1, 2], [2, 3]])
+    data = set_data.SetData(None, [], {"train": singles}, {"train": mixtures}, {})
+    monkeypatch.setattr(set_data, "draw_mixtures", lambda *_: (mixtures[1:], None))
+    everything = [*singles.tolist(), *mixtures[1:].tolist()]
+    for script, alone in ((SINGLE, singles), (TWO_LABEL, mixtures[1:])):
+        module = load_script(script)
+        assert module.JOINT and module.draw(0, data).tolist() == everything
+        monkeypatch.setattr(module, "JOINT", False)
+        assert module.draw(0, data).tolist() == alone.tolist()
+    module.BOTH = True  # the rival learns from both in any case
+    assert module.draw(0, data).tolist() == everything
