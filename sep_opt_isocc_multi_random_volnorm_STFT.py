@@ -10,7 +10,7 @@ Writes  results/<time>_sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1
         models/sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k.pt: the best epoch.
 How many  set 1 at 4 kHz: 1,600 mixtures and as many singles an epoch, 720 mixtures to validate on
         and 720 to test (both: and 40 singles).
-Takes   about 5 minutes on 2 CPU cores (both: 10).
+Takes   about 8 minutes on 2 CPU cores.
 """
 
 import numpy as np
