@@ -94,10 +94,16 @@ def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:
     """
     last = counter.dense[-1]
     forgotten = {name: value[2:].detach().clone() for name, value in last.named_parameters()}
-    for name, value in list(last.named_parameters()):
-        setattr(last, name, nn.Parameter(value[:2].detach().clone()))
-    last.out_features = 2
+    keep_logits(counter, slice(2))
     return forgotten
+
+
+def keep_logits(network: nn.Module, kept: slice) -> None:
+    """Leave of a network's last layer these logits."""
+    last = network.dense[-1]
+    for name, value in list(last.named_parameters()):
+        setattr(last, name, nn.Parameter(value[kept].detach().clone()))
+    last.out_features = len(last.bias)
 
 
 def remember_names(counter: nn.Module, forgotten: dict[str, torch.Tensor]) -> nn.Module:

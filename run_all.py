@@ -45,6 +45,7 @@ WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), n
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
+SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
@@ -164,7 +165,7 @@ def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
             del handed[name]
     counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": IN_BF16 == "all"}
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL, "BF16": IN_BF16 != "none"}
-    both = {**classifier, "TRAIN_ON": "both"}
+    both = {**classifier, "TRAIN_ON": "both", "SHARED": False}
     return {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, counter),
         "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
@@ -183,6 +184,9 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
     for task, (script, model, constants) in trainings.items():
         names[task] = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
         kept[task] = finished_run(names[task], f"{script}.py", constants)
+        taken_from = kept[task] and report.read_record(kept[task]).get("taken_from")
+        if taken_from and taken_from != (kept["counter"] and kept["counter"].name):
+            kept[task] = None  # its counter is no longer the one that counts
     flow = finished_run(flow_name(set_number), f"{crs_lib.FLOW}.py", handed)
     is_tested = bool(flow) and report.read_record(flow)["trained_in"] == {
         task: run and run.name for task, run in kept.items()

@@ -27,6 +27,7 @@ import pictures
 import set_data
 import tmr
 import training
+from crs_lib import InputError
 
 # ---- constants: edit here, or override, e.g.
 # python sep_opt_isocc_multi_random_volnorm_STFT.py --train-on both --epochs 8
@@ -40,6 +41,7 @@ N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
 TRAIN_ON = "mixtures"  # mixtures, or both: singles and mixtures, the rival without a counter
 JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
+SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
 MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
@@ -113,6 +115,8 @@ def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetDat
 
 def main() -> None:
     timer = tmr.start()
+    if SHARED and (BOTH or TEST_UNSELECTED):
+        raise InputError("--shared trains nothing: leave out --train-on both, --test-unselected")
     device = networks.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
@@ -135,32 +139,43 @@ def main() -> None:
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     model = MODEL + crs_lib.BOTH * BOTH
     run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)
-    history, best = training.fit(
-        run,
-        network,
-        stems,
-        draw=lambda epoch: draw(epoch, data),
-        targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
-        # Of `both` every class is a question of its own: it is not told how many there are.
-        loss=nn.BCEWithLogitsLoss() if BOTH else training.names_loss,
-        validate=lambda logits: validate(logits, validation_rows, data),
-        validation_rows=validation_rows,
-        select_by=SELECT_BY,
-    )
+    history, more = [], {}
+    if SHARED:
+        best, more["taken_from"] = training.take_names(
+            run,
+            network,
+            stems,
+            data.classes,
+            lambda logits: validate(logits, validation_rows, data),
+            validation_rows,
+        )
+    else:
+        history, best = training.fit(
+            run,
+            network,
+            stems,
+            draw=lambda epoch: draw(epoch, data),
+            targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
+            # Of `both` every class is a question of its own: it is not told how many there are.
+            loss=nn.BCEWithLogitsLoss() if BOTH else training.names_loss,
+            validate=lambda logits: validate(logits, validation_rows, data),
+            validation_rows=validation_rows,
+            select_by=SELECT_BY,
+        )
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
         logits = networks.logits_of(network, stems, test_rows, N_FFT)
         return predictions(logits, test_rows, data, best.get("val_threshold"))
 
     table = test(test_rows)
-    more = {}
     if TEST_UNSELECTED:
         never = set_data.never_drawn(data, CONSTANTS, len(history))
         figures = metrics.unweighted(metrics.two_label_figures, test(never)) if len(never) else {}
         more["unselected"] = {"mixtures": len(never), "exact_pair": figures.get("exact_pair")}
 
     def draw_pictures() -> None:
-        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        if history:
+            pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
         answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
         title = "a class in it, and what was named"
         pictures.plot_confusion(run, *answers, data.classes, title)

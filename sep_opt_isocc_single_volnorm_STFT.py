@@ -33,6 +33,7 @@ SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
 JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
+SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
 MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
@@ -87,24 +88,35 @@ def main() -> None:
     training.seed_everything(SEED)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS, data.stamps)
-    history, best = training.fit(
-        run,
-        network,
-        stems,
-        draw=lambda epoch: draw(epoch, data),
-        targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
-        loss=training.names_loss,  # of one name it is cross-entropy
-        validate=lambda logits: metrics.unweighted(
-            metrics.single_figures, predictions(logits, data.singles["val"], data)
-        ),
-        validation_rows=data.singles["val"],
-        select_by=SELECT_BY,
-    )
+    validation_rows = data.singles["val"]
+
+    def validate(logits: torch.Tensor) -> dict[str, float]:
+        table = predictions(logits, validation_rows, data)
+        return metrics.unweighted(metrics.single_figures, table)
+
+    history, more = [], {}
+    if SHARED:
+        best, more["taken_from"] = training.take_names(
+            run, network, stems, data.classes, validate, validation_rows
+        )
+    else:
+        history, best = training.fit(
+            run,
+            network,
+            stems,
+            draw=lambda epoch: draw(epoch, data),
+            targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
+            loss=training.names_loss,  # of one name it is cross-entropy
+            validate=validate,
+            validation_rows=validation_rows,
+            select_by=SELECT_BY,
+        )
     test_rows = data.singles["test"]
     table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
 
     def draw_pictures() -> None:
-        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        if history:
+            pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
         pictures.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
 
     training.finish(
@@ -116,6 +128,7 @@ def main() -> None:
         history=history,
         best=best,
         draw_pictures=draw_pictures,
+        **more,
     )
     print(f"done in {tmr.elapsed(timer)}")
 

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 import checkpoints
+import crs_lib
 import hearing
 import metrics
 import networks
@@ -141,6 +142,38 @@ def fit(
         print(title, *(f" {name} {value:.3f}" for name, value in list(row.items())[1:]), flush=True)
     network.load_state_dict(state["best"]["weights"])
     return state["history"], state["best"]["row"]
+
+
+def take_names(
+    run: report.Run,
+    network: nn.Module,
+    stems: torch.Tensor,
+    classes: list[str],
+    validate: Callable[[torch.Tensor], dict[str, float]],
+    validation_rows: np.ndarray,
+) -> tuple[dict, str]:
+    """Give a classifier the names that the counter learned beside the count, in place of `fit`.
+
+    One network then counts and names. validate, validation_rows: as of `fit`.
+    Returns its row of validation figures, at the counter's epoch, and the counter's run.
+    Raises InputError if that counter is missing, or learned other names, or from another STFT.
+    """
+    constants = run.constants
+    where = [constants[name] for name in ("MODEL", "SET", "SAMPLE_RATE")]
+    counter, content = networks.load_network(
+        constants["MODELS"], crs_lib.COUNTER, *where, stems.device, constants["DATASET"]
+    )
+    wanted = (classes, constants["N_FFT"])
+    if not content["forgotten"] or (content["classes"], content["constants"]["N_FFT"]) != wanted:
+        names = ("DATASET", "RESULTS", "MODELS", "SET", "SAMPLE_RATE", "N_FFT", "MODEL")
+        redo = crs_lib.command(f"{crs_lib.COUNTER}.py", **{name: constants[name] for name in names})
+        raise InputError(f"the counter of {content['run']} learned no such names: run  {redo}")
+    counter = networks.remember_names(counter, content["forgotten"])
+    networks.keep_logits(counter, slice(2, None))
+    network.load_state_dict(counter.state_dict())
+    logits = networks.logits_of(network, stems, validation_rows, constants["N_FFT"])
+    figures = {f"val_{name}": value for name, value in validate(logits).items()}
+    return {"epoch": content["metrics"]["validation"]["epoch"], **figures}, content["run"]
 
 
 @torch.no_grad()

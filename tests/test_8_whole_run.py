@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from conftest import (
     SINGLE,
     TINY,
     TINY_RUN,
+    TWO_LABEL,
     fail,
     load_script,
     numbers,
@@ -154,6 +156,65 @@ def test_one_network_counts_and_names(home):
     ]
     (predicted,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/predictions.csv")
     assert pd.read_csv(predicted)["one_network"].tolist() == expected
+
+
+def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
+    models, (flow,) = tmp_path / "models", home.glob("results/*_overall_flow_*/predictions.csv")
+    shutil.copytree(home / "models", models)
+    places = ("--dataset", home / "data", "--results", tmp_path, "--models", models)
+    flags = (*places, "--model", "asc", "--oversample", 2, "--shared")
+    (counter,) = home.glob("results/*audio_source_counter*")
+    by_count = []
+    for script, named in ((SINGLE, "names"), (TWO_LABEL, "pair")):
+        here(script, *flags, status=0)
+        (folder,) = tmp_path.glob(f"*{script[:-3]}*")
+        record = json.loads((folder / "run.json").read_text())
+        assert record["taken_from"] == counter.name and record["history"] == []
+        assert not (folder / "curves.png").exists()
+        by_count.append(pd.read_csv(folder / "predictions.csv").set_index("clip")[named])
+    # Told how many there are, they name what the one network names where it counts so many.
+    table = pd.read_csv(flow).set_index("clip")
+    for count, names in enumerate(by_count, 1):
+        alike = table[(table["count"] == count) & table.index.isin(names.index)]
+        assert (alike["one_network"] == names[alike.index]).all()
+    assert len(table[table["count"] == 1]) and len(table[table["count"] == 2])
+
+    both = here(TWO_LABEL, *flags, "--train-on", "both", status=1)
+    assert "--shared trains nothing: leave out --train-on both" in both
+    path = models / "audio_source_counter_asc_set1_4k.pt"
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "forgotten": {}}, path)  # as one of --names-weight 0
+    message = here(SINGLE, *flags, status=1)
+    assert f"the counter of {counter.name} learned no such names: run  python {COUNTER}" in message
+    path.unlink()
+    assert f"is missing: run  python {COUNTER}" in here(SINGLE, *flags, status=1)
+
+
+def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(
+    home, tmp_path, here, monkeypatch
+):
+    results, models = tmp_path / "results", tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    for folder in home.glob("results/*a*_asc_set1_4k"):  # the counter and its audit
+        shutil.copytree(folder, results / folder.name)
+    places = ("--dataset", home / "data", "--results", results, "--models", models)
+    flags = (*places, "--shared", *TINY_RUN[:-2])
+    for script in (SINGLE, TWO_LABEL):
+        here(script, *flags, "--model", "asc", status=0)
+
+    def scripts_that_run():
+        words = ["run_all.py", *flags, "--classifier-model", "asc"]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        run_all, ran = load_script("run_all.py"), []
+        monkeypatch.setattr(run_all, "run_script", lambda script, *_, **__: ran.append(script))
+        run_all.train_and_test(1, run_all.CONSTANTS, {})
+        return ran
+
+    assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]  # the rival, and the flow
+    (single,) = results.glob(f"*{SINGLE[:-3]}*/run.json")
+    record = json.loads(single.read_text())
+    single.write_text(json.dumps({**record, "taken_from": "another"}))
+    assert scripts_that_run() == [SINGLE, TWO_LABEL, "overall_flow.py"]
 
 
 def test_summary(home):
