@@ -165,7 +165,7 @@ def training_rows(records: dict[str, dict]) -> list[tuple]:
             TASKS[task].split(":")[0].split(" of ")[0],
             records[task]["commit"][:7] + "-dirty" * records[task]["commit"].endswith("-dirty"),
             records[task]["seed"],
-            len(records[task]["history"]),
+            len(records[task]["history"]) or "the counter's",  # whose names it took over
             records[task]["best_epoch"] + 1,
             f"{records[task]['seconds'] / 60:.0f}",
             records[task]["machine"]["threads"],
