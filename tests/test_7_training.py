@@ -179,7 +179,17 @@ def test_the_epoch_is_the_best_by_validation(learned):
 def test_training_stops_when_validation_gets_no_better(demo, tmp_path, here):
     places = ("--dataset", demo, "--results", tmp_path, "--models", tmp_path / "models")
     # So small a rate that nothing is learned.
-    flags = ("--epochs", 30, "--patience", 1, "--learning-rate", 1e-8, "--oversample", 1)
+    flags = (
+        "--no-joint",
+        "--epochs",
+        30,
+        "--patience",
+        1,
+        "--learning-rate",
+        1e-8,
+        "--oversample",
+        1,
+    )
     here(SINGLE, *places, *flags, status=0)
     (record,) = tmp_path.glob("*/run.json")
     record = json.loads(record.read_text())
@@ -190,7 +200,7 @@ def test_bfloat16_is_close_to_float32_and_not_the_same(demo, tmp_path, here):
     losses = []
     for name in ("no-bf16", "bf16"):
         places = ("--dataset", demo, "--results", tmp_path / name, "--models", tmp_path / name)
-        here(SINGLE, *places, *TINY, "--epochs", 1, f"--{name}", status=0)
+        here(SINGLE, *places, *TINY, "--no-joint", "--epochs", 1, f"--{name}", status=0)
         record = json.loads((only_run(tmp_path / name) / "run.json").read_text())
         losses.append(record["history"][0]["train_loss"])
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.1)
