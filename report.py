@@ -22,6 +22,7 @@ RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
+OLDER_RUNS = {"SHARED": False}  # what runs did that were made before there was such a constant
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
 
 
@@ -87,11 +88,13 @@ def data_stamps(constants: dict) -> dict:
 
 def is_same_work(record: dict, constants: dict, data: dict) -> bool:
     """Whether a record or checkpoint has these constants (the passing ones aside) and this data."""
-    then, now = (
-        {name: value for name, value in some.items() if name not in PASSING_CONSTANTS}
-        for some in (record["constants"], constants)
-    )
-    return then == now and record["data"] == data
+    return work_of(record["constants"]) == work_of(constants) and record["data"] == data
+
+
+def work_of(constants: dict) -> dict:
+    """The constants that the numbers of a run depend on."""
+    every = {**OLDER_RUNS, **constants}
+    return {name: value for name, value in every.items() if name not in PASSING_CONSTANTS}
 
 
 def versions() -> dict[str, str]:

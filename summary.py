@@ -97,11 +97,8 @@ def refuse_other_work(folders: list[Path]) -> list[str]:
     for folder in folders:
         record = report.read_record(folder)
         commits.add(record["commit"])
-        constants = {
-            name: value
-            for name, value in {**record["constants"], "data": record["data"]}.items()
-            if name not in (*report.PASSING_CONSTANTS, "SET")
-        }
+        constants = {**report.work_of(record["constants"]), "data": record["data"]}
+        constants.pop("SET", None)
         first, of_first = first_of.setdefault(
             (record["script"], record["model"]), (folder, constants)
         )

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -194,20 +193,22 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(
     home, tmp_path, here, monkeypatch
 ):
     results, models = tmp_path / "results", tmp_path / "models"
-    shutil.copytree(home / "models", models)
-    for folder in home.glob("results/*a*_asc_set1_4k"):  # the counter and its audit
+    monkeypatch.chdir(home)
+    shutil.copytree("models", models)
+    for folder in Path("results").glob("*a*_asc_set1_4k"):  # the counter and its audit
         shutil.copytree(folder, results / folder.name)
-    places = ("--dataset", home / "data", "--results", results, "--models", models)
-    flags = (*places, "--shared", *TINY_RUN[:-2])
+    places = ("--dataset", "dataset_demo", "--results", results, "--models", models)
+    flags = (*places, "--shared", "--no-joint", "--oversample", 2, "--epochs", 1)
     for script in (SINGLE, TWO_LABEL):
         here(script, *flags, "--model", "asc", status=0)
 
     def scripts_that_run():
-        words = ["run_all.py", *flags, "--classifier-model", "asc"]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         run_all, ran = load_script("run_all.py"), []
-        monkeypatch.setattr(run_all, "run_script", lambda script, *_, **__: ran.append(script))
-        run_all.train_and_test(1, run_all.CONSTANTS, {})
+        run_all.CLASSIFIER_MODEL = "asc"
+        run_all.run_script = lambda script, *_, **__: ran.append(script)
+        handed = {"DATASET": "dataset_demo", "RESULTS": str(results), "MODELS": str(models)}
+        handed |= {"SHARED": True, "JOINT": False, "OVERSAMPLE": 2, "EPOCHS": 1}
+        run_all.train_and_test(1, {**run_all.CONSTANTS, **handed}, {})
         return ran
 
     assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]  # the rival, and the flow
