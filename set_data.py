@@ -150,11 +150,13 @@ def undersample(nb_mixtures: int, nb_wanted: int, rng: np.random.Generator) -> n
 
 
 def pick_copies(rows: np.ndarray, oversample: int, rng: np.random.Generator) -> np.ndarray:
-    """For each stem of each mixture one of its copies (the original included) at random.
+    """For each mixture both originals, as often as singles are originals, or of each stem one of
+    its shifted copies at random: else a clip without a trace of shifting would mostly be a single.
 
     rows: of training originals in the stems, int (mixtures, 2); the copies of each follow it.
     """
-    return rows + rng.integers(oversample, size=rows.shape)
+    is_original = rng.random((len(rows), 1)) < 1 / oversample
+    return rows + np.where(is_original, 0, rng.integers(1, max(2, oversample), size=rows.shape))
 
 
 def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarray, np.ndarray]:
