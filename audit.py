@@ -96,13 +96,14 @@ def make_groups(
     rng = np.random.default_rng(SEED)
     never = never[rng.permutation(len(never))[:NB_UNSELECTED]]
     copies = shifted(singles, furthest_shift(data, counter["OVERSAMPLE"]))
+    later = hearing.rolled(singles, later=SAMPLE_RATE)
     groups = {
         "single clips": level(singles),
         "single clips, pitch-shifted": level(copies),
     }
     for gain in GAINS_DB:
         groups[f"single clips at {gain:+} dB"] = level(singles) * 10 ** (gain / 20)
-    groups["a clip and itself, a second later"] = level(mix(singles, singles.roll(SAMPLE_RATE, 1)))
+    groups["a clip and itself, a second later"] = level(mix(singles, later))
     groups["a clip and its pitch-shifted copy"] = level(mix(singles, copies))
     more = {"two clips of one class": pairs_of_one_class(data)}
     more["training mixtures never drawn"] = never

@@ -78,11 +78,12 @@ def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> t
     return masked(spectrograms) if constants["MASK"] else spectrograms
 
 
-def rolled(waveforms: torch.Tensor) -> torch.Tensor:
+def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:
     """Each waveform, shape (clips, samples), as a loop that starts somewhere else.
 
-    Its end fades into its beginning: without that, mixtures would have two audible seams and
-    single clips one, by which a counter could tell them.
+    later: samples by which every clip comes later; each its own at random where not given. Its
+    end fades into its beginning: without that, mixtures would have two audible seams and single
+    clips one, by which a counter could tell them.
     """
     nb_clips, nb_samples = waveforms.shape
     nb_fade = int(FADE_SHARE * nb_samples)
@@ -93,6 +94,8 @@ def rolled(waveforms: torch.Tensor) -> torch.Tensor:
     twice = torch.cat([loop, loop, loop[:, :nb_fade]], dim=1)
     clips = torch.arange(nb_clips, device=waveforms.device)
     starts = torch.randint(nb_loop, (nb_clips,), device=waveforms.device)
+    if later is not None:
+        starts = torch.full_like(starts, -later % nb_loop)
     return twice.unfold(1, nb_samples, 1)[clips, starts]
 
 

@@ -15,11 +15,17 @@ NB_DRAWS = 1000  # of the bootstrap
 # The ways from a clip to names that the overall flow compares, in words.
 WAYS = {
     "with_counter": "with the counter",
+    "for_names": "with it, threshold for names",
     "true_count": "true count given",
     "no_counter": "without a counter",
     "one_network": "one network counts and names",
 }
-WITHOUT_COUNTER = ("no_counter", "one_network")  # the ways that the flow competes with
+# Of two ways, whose thresholds were chosen alike, what the first gains over the second.
+GAINS = (
+    ("for_names", "no_counter"),
+    ("true_count", "no_counter"),
+    ("with_counter", "one_network"),
+)
 
 Figures = dict[str, np.ndarray]
 
@@ -88,19 +94,26 @@ def exact_set_figures(predictions: pd.DataFrame, column: str, weights: np.ndarra
 
 
 def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Exact set in each of the WAYS that the predictions hold; what the counter gains over those
-    that do without it (balanced, of the same draws); the give-aways.
+    """Exact set in each of the WAYS that the predictions hold; the GAINS between them (balanced, of
+    the same draws); the give-aways' count and what the counter has above it.
     """
     figures = {}
     for way in [way for way in WAYS if way in predictions]:
         for name, value in exact_set_figures(predictions, way, weights).items():
             figures[f"{way}.{name}"] = value
-    with_counter = figures["with_counter.exact_set_balanced"]
-    for way in [way for way in WITHOUT_COUNTER if way in predictions]:
-        figures[f"gain_over.{way}"] = with_counter - figures[f"{way}.exact_set_balanced"]
+    for better, worse in GAINS:
+        if better in predictions and worse in predictions:
+            figures[f"gain.{better}_over_{worse}"] = (
+                figures[f"{better}.exact_set_balanced"] - figures[f"{worse}.exact_set_balanced"]
+            )
     counts = predictions.drop(columns="count").rename(columns={"giveaway_count": "count"})
-    figures["giveaway_balanced"] = counter_figures(counts, weights)["accuracy_balanced"]
-    return figures
+    giveaways = counter_figures(counts, weights)["accuracy_balanced"]
+    counter = counter_figures(predictions, weights)["accuracy_balanced"]
+    return {
+        **figures,
+        "gain.counter_over_giveaways": counter - giveaways,
+        "giveaway_balanced": giveaways,
+    }
 
 
 def average_precision(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 import re
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from good_values import GOOD_VALUES, why_bad
 from more_models import LogMel
 
 EVALUATION_BATCH = 64
+MOST_LOGIT = 100  # by which a counter's threshold is moved: of one that knows nothing it is 0 or 1
 DEVICES = ("cpu", "cuda", "mps")
 # The networks that label a recording, by their task -> the script that trains them.
 LABELLERS = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
@@ -80,11 +80,12 @@ def build(
 
 @torch.no_grad()
 def move_threshold(counter: nn.Module, threshold: float) -> None:
-    """Make a counter say "two" where its score of two would exceed `threshold`, in (0, 1).
+    """Make a counter say "two" where its score of two would exceed `threshold`, in [0, 1].
 
     Moves the bias of that logit, so that from now on the higher of the two scores tells.
     """
-    counter.dense[-1].bias[1] -= math.log(threshold / (1 - threshold))
+    odds = torch.logit(torch.tensor(threshold, dtype=torch.float64))
+    counter.dense[-1].bias[1] -= odds.clamp(-MOST_LOGIT, MOST_LOGIT).item()
 
 
 def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,11 +1,12 @@
 """Test the overall flow: count the classes of a clip, then name them.
 
 Each test clip of the set goes to the counter; a clip of one class then to the single-label
-classifier, a clip of two to the two-label one. Beside it: the same with the true count given;
-without a counter (the network trained on both, its best name, and the second where it exceeds the
-threshold chosen on validation); with one network (the counter, before it forgot the class names
-that it learned beside the count); and what a logistic regression on give-aways alone (peak, RMS,
-crest factor, digital silence, spectral flatness) reaches at counting.
+classifier, a clip of two to the two-label one. Beside it: the same where the counter says "two"
+over the threshold that names most validation clips right; with the true count given; without a
+counter (the network trained on both, its best name, and the second where it exceeds a threshold
+chosen in the same way); with one network (the counter, before it forgot the class names that it
+learned beside the count); and what a logistic regression on give-aways alone (peak, RMS, crest
+factor, digital silence, spectral flatness) reaches at counting.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
         weights from models/: counter, single-label, two-label, two-label trained on both.
@@ -87,10 +88,16 @@ def giveaway_counts(
 
 
 def predictions(
-    trained: dict, stems: torch.Tensor, rows: np.ndarray, data: set_data.SetData
+    trained: dict,
+    stems: torch.Tensor,
+    rows: np.ndarray,
+    data: set_data.SetData,
+    threshold_for_names: float = 0.5,
 ) -> pd.DataFrame:
     """The table of predictions: the counter's count and its chance of two, the names in each of
     metrics.WAYS, and each class's score by the classifier that the counter asked.
+
+    threshold_for_names: on the chance of two, of the way `for_names`.
     """
     logits = {
         task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
@@ -109,6 +116,8 @@ def predictions(
     best_two = set_data.best_names(two_label, 2, data.classes)
     is_one = (table["count"] == 1).to_numpy()
     table["with_counter"] = np.where(is_one, best_one, best_two)
+    is_two = (table["score_two"] > threshold_for_names).to_numpy()
+    table["for_names"] = np.where(is_two, best_two, best_one)
     table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
@@ -116,6 +125,17 @@ def predictions(
         table["one_network"] = set_data.best_names(names, table["count"], data.classes)
     scores = np.where(is_one[:, None], single, two_label)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
+
+
+def threshold_for_names(table: pd.DataFrame) -> float:
+    """The threshold on the chance of two with the best balanced exact set, of validation clips.
+
+    table: their predictions. So the rival's threshold is chosen; the counter's own is for counting.
+    """
+    is_mixture = (table["recording_b"] != "").to_numpy()
+    right = (table["true_count"] == table["truth"]).to_numpy()
+    scores = table["score_two"].to_numpy()
+    return metrics.best_threshold(is_mixture, scores, right & ~is_mixture, right & is_mixture)
 
 
 def main() -> None:
@@ -138,8 +158,11 @@ def main() -> None:
         raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
-    test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    table = predictions(trained, stems, test_rows, data)
+    validation_rows, test_rows = (
+        np.concatenate([data.singles[part], data.mixtures[part]]) for part in ("val", "test")
+    )
+    threshold = threshold_for_names(predictions(trained, stems, validation_rows, data))
+    table = predictions(trained, stems, test_rows, data, threshold)
     table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
 
     model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
@@ -154,6 +177,7 @@ def main() -> None:
         machine_used=report.machine(str(device), torch.get_num_threads()),
         trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
+        threshold_for_names=threshold,
     )
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])

@@ -17,6 +17,7 @@ import metrics
 from esc10_data import CLIP_SECONDS
 from report import Run, read_predictions
 
+MISSED = "missed"  # in place of an answer, in a confusion matrix of several names
 NO_SOUND = -20  # dB, of a spectrogram's loudest bin; that of the softest ESC-10 clip is -19
 # No font has all characters that the name of a recording may have: boxes stand for the others.
 warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -69,7 +70,8 @@ def draw_confusion(
     path: Path, synthetic: bool, truth: pd.Series, answers: pd.Series, labels: list, title: str
 ) -> None:
     """The same into any file."""
-    counts = pd.crosstab(truth, answers).reindex(index=labels, columns=labels, fill_value=0)
+    columns = [*labels, *[MISSED] * (MISSED in set(answers))]
+    counts = pd.crosstab(truth, answers).reindex(index=labels, columns=columns, fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
     texts = counts.astype(str).where(counts > 0, "")
     draw_matrix(path, synthetic, shares, texts, ("answer", "truth"), title)
@@ -105,7 +107,7 @@ def draw_matrix(
     for (row, column), text in np.ndenumerate(texts.to_numpy()):
         color = "w" if shares.iat[row, column] > 0.5 else "k"
         axis.text(column, row, text, ha="center", va="center", color=color)
-    axis.set_xticks(range(len(shares)), shares.columns, rotation=60, ha="right")
+    axis.set_xticks(range(len(shares.columns)), shares.columns, rotation=60, ha="right")
     axis.set_yticks(range(len(shares)), shares.index)
     axis.set(xlabel=axes[0], ylabel=axes[1], title=title)
     save_picture(figure, path, synthetic)
@@ -150,15 +152,16 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
 def named_and_absent(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, pd.Series]:
     """For a confusion matrix of names joined by +: (class in the clip, class named) pairs.
 
-    A class of the clip counts with itself where it was named, and with every class that was named
-    though the clip does not hold it.
+    A class of the clip counts with itself where it was named, with MISSED where it was not, and
+    with every class that was named though the clip does not hold it.
     """
-    pairs = pd.DataFrame({"truth": truth.str.split("+"), "answer": answers.str.split("+")})
-    pairs["all"] = pairs["truth"]
-    pairs = pairs.explode("truth").explode("answer")
-    here = zip(pairs["truth"], pairs["answer"], pairs["all"], strict=True)
-    pairs = pairs[[truth == answer or answer not in names for truth, answer, names in here]]
-    return pairs["truth"].reset_index(drop=True), pairs["answer"].reset_index(drop=True)
+    pairs = [
+        (here, answer)
+        for names, named in zip(truth.str.split("+"), answers.str.split("+"), strict=True)
+        for here in names
+        for answer in [here if here in named else MISSED, *sorted(set(named) - set(names))]
+    ]
+    return tuple(pd.Series(column) for column in zip(*pairs, strict=True))
 
 
 def plot_attention(
@@ -265,11 +268,13 @@ def plot_flow(run: Run, record: dict) -> None:
         lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
         # A quantile interval need not hold the point estimate: no bar then on that side.
         errors = np.maximum(0, (values - lows, highs - values))
-        places = np.arange(len(groups)) + 0.2 * (number - (len(ways) - 1) / 2)
+        step = 0.85 / len(ways)
+        places = np.arange(len(groups)) + step * (number - (len(ways) - 1) / 2)
         bars = {"yerr": 100 * errors, "capsize": 3, "label": metrics.WAYS[way]}
-        axis.bar(places, 100 * values, 0.18, **bars)
+        axis.bar(places, 100 * values, 0.9 * step, **bars)
     axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
-    axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title="overall flow, test clips")
+    title = f"overall flow, test clips of set {record['set']}"
+    axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title=title)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside: bars may reach anywhere
     save_picture(figure, run.folder / "flow.png", run.synthetic)
 

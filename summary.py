@@ -14,11 +14,14 @@ SUMMARY_ROWS = (
     ("two_label.exact_pair", "two-label classifier: exact pair"),
     ("two_label.mean_average_precision", "two-label classifier: mean average precision"),
     ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
+    ("flow.for_names.exact_set_balanced", "the same, its threshold of two chosen for names"),
     ("flow.true_count.exact_set_balanced", "the same with the true count given"),
     ("flow.no_counter.exact_set_balanced", "the same without a counter"),
     ("flow.one_network.exact_set_balanced", "the same by one network that counts and names"),
-    ("flow.gain_over.no_counter", "what the counter gains over none (points)"),
-    ("flow.gain_over.one_network", "what the flow gains over the one network (points)"),
+    ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
+    ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
+    ("flow.gain.true_count_over_no_counter", "what the true count would gain (points)"),
+    ("flow.gain.with_counter_over_one_network", "what two networks gain over one (points)"),
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,
@@ -43,8 +46,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     records = [report.read_record(folder) for folder in flows]
     trained_in = [record["trained_in"] for record in records]
     runs = [*flows, *(results / name for runs in trained_in for name in runs.values())]
-    refuse_other_work(runs)
     audits = find_audits(results, [runs["counter"] for runs in trained_in])
+    refuse_other_work([*runs, *audits])
     tables = [report.read_predictions(folder) for folder in flows]
     figures = metrics.with_intervals(metrics.flow_figures, tables)
     figures = {
@@ -77,11 +80,15 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
         table = csv.writer(file)
         columns = ("mean", "std", "low", "high")
-        table.writerow(["figure", *columns, "synthetic"])
+        sets = [f"set{number}" for number in summary["sets"]]
+        table.writerow(["figure", *columns, *sets, "synthetic"])
         for name, figure in figures.items():
-            table.writerow([name, *(figure[c] for c in columns), summary["synthetic"]])
+            values = [*(figure[column] for column in columns), *figure["sets"]]
+            table.writerow([name, *values, summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
+    for ending in ("md", "png"):  # of an older summary
+        path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
     if audits:
         with crs_lib.replaced_file(path.with_name(f"{path.stem}_audit.md")) as part:
             head, *rows = report.audit_rows(summary["audit"], summary["sets"])

@@ -46,6 +46,9 @@ def test_rolled_stems_go_on_where_they_start_and_fade_where_they_end():
     assert len(rolled[:, 0].unique()) > 40
     torch.manual_seed(0)
     assert torch.equal(hearing.rolled(waves), rolled)
+    later = hearing.rolled(waves, later=300)
+    torch.testing.assert_close(later[:, 300 + nb_fade :], waves[:, nb_fade:-300])
+    assert len(later.unique(dim=0)) == 1
 
 
 def test_rolling_leaves_no_seam(monkeypatch):

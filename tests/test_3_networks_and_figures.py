@@ -216,15 +216,16 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     easy = rng.random(60) < 0.6
     right = np.array([all(easy[int(r)] for r in pair if r) for pair in recordings])
     fewer = right & (rng.random(len(truth)) < 0.7)
-    ways = {"with_counter": right, "no_counter": fewer}
+    ways = {"with_counter": right, "for_names": right, "no_counter": fewer}
     columns = {way: np.where(good, truth, "z") for way, good in ways.items()}
-    columns |= {"count": np.ones(len(truth)), "giveaway_count": np.ones(len(truth))}
+    counts = np.where(right, 1 + np.char.count(truth, "+"), 3)
+    columns |= {"count": counts, "giveaway_count": np.ones(len(truth))}
     found = metrics.with_intervals(metrics.flow_figures, [table(truth, recordings, **columns)])
     gain, with_counter, without = (
         found[name]
         for name in (
-            "gain_over.no_counter",
-            "with_counter.exact_set_balanced",
+            "gain.for_names_over_no_counter",
+            "for_names.exact_set_balanced",
             "no_counter.exact_set_balanced",
         )
     )
@@ -232,7 +233,10 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     assert 0 < gain["low"] < gain["mean"] < gain["high"]
     spans = [figure["high"] - figure["low"] for figure in (gain, with_counter, without)]
     assert spans[0] < math.hypot(*spans[1:]) / 2
-    assert "gain_over.one_network" not in found
+    above = found["gain.counter_over_giveaways"]["mean"]
+    assert found["giveaway_balanced"]["mean"] == 0.5
+    assert above == pytest.approx(with_counter["mean"] - 0.5)
+    assert "gain.with_counter_over_one_network" not in found
 
 
 def test_figures_over_sets_are_means_with_their_spread():
@@ -254,6 +258,25 @@ def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_pat
     assert shares.loc["b", "a"] == pytest.approx(2 / 3) and shares.loc["c", "b"] == 0
     assert texts.loc["b", "a"] == "67" and texts.loc["c", "b"] == "0"
     assert shares.isna().sum().sum() == 5 and texts.loc["a", "b"] == texts.loc["c", "c"] == ""
+
+
+def test_the_confusion_of_several_names_has_what_was_missed():
+    truth, answers = pd.Series(["a", "a+b", "b+c", "c"]), pd.Series(["a", "a", "b+d", "a+d"])
+    pairs = zip(*pictures.named_and_absent(truth, answers), strict=True)
+    expected = ["aa", "aa", "b-", "bb", "bd", "c-", "cd", "c-", "ca", "cd"]
+    assert sorted(pairs) == sorted((p[0], p[1].replace("-", pictures.MISSED)) for p in expected)
+
+
+def test_a_confusion_shows_what_was_missed_where_something_was(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_matrix", lambda *given: drawn.append(given[2]))
+    truth = pd.Series(["a", "a", "b", "b"])
+    for answers in (["a", "b", "b", "b"], ["a", pictures.MISSED, "b", "b"]):
+        given = (truth, pd.Series(answers), ["a", "b"], "title")
+        pictures.draw_confusion(tmp_path / "x.png", False, *given)
+    assert drawn[0].to_numpy().tolist() == [[0.5, 0.5], [0, 1]]
+    assert list(drawn[1]) == ["a", "b", pictures.MISSED]
+    assert drawn[1].to_numpy().tolist() == [[0.5, 0, 0.5], [0, 1, 0]]
 
 
 def test_silence_is_drawn_dark(monkeypatch):
@@ -287,6 +310,17 @@ def test_the_threshold_is_the_best_of_all():
         chosen = metrics.best_threshold(mixture, scores, best == truth, pairs == truth)
         assert 0 <= chosen <= 1
         assert balanced(chosen) == pytest.approx(max(map(balanced, np.arange(0, 1.01, 0.05))))
+
+
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_a_counter_that_knows_nothing_gets_a_threshold_too(score):
+    """One of 0 or 1 would have no logit to move the counter's by."""
+    counter = nn.Module()
+    counter.dense = nn.Sequential(nn.Linear(3, 2))
+    is_mixture = np.array([False, True, True])
+    threshold = metrics.best_threshold(is_mixture, np.full(3, score), ~is_mixture, is_mixture)
+    networks.move_threshold(counter, threshold)
+    assert torch.isfinite(counter.dense[0].bias).all()
 
 
 # --------------------------------------------------------------------------------------- names
@@ -360,6 +394,20 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
     assert not np.array_equal(rows, other)
     still, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": False}, epoch=1)
     np.testing.assert_array_equal(rows, still)
+
+
+def test_mixtures_are_of_originals_as_often_as_singles_are():
+    """Else clips that were never pitch-shifted would mostly be singles."""
+    rows = np.array([[0, 5]] * 20_000)
+    picked = set_data.pick_copies(rows, 5, np.random.default_rng(0)) - rows
+    is_original = (picked == 0).all(axis=1)
+    assert is_original.mean() == pytest.approx(1 / 5, abs=0.02)
+    shifted = picked[~is_original]
+    assert shifted.min() == 1 and shifted.max() == 4
+    shares = np.bincount(4 * (shifted[:, 0] - 1) + shifted[:, 1] - 1) / len(shifted)
+    np.testing.assert_allclose(shares, 1 / 16, atol=0.01)
+    alone = set_data.pick_copies(rows, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(alone, rows)
 
 
 def test_what_was_never_drawn_is_the_rest():

@@ -160,6 +160,14 @@ def test_a_constant_on_the_command_line(kind, here):
     assert f"{crs_lib.flag_of(name)}" in message and wanted in message
 
 
+def test_names_shared_with_another_network_are_refused_at_once(here):
+    message = here("run_all.py", "--shared", status=1)
+    assert message.startswith(
+        "--shared: the classifiers take the names that a counter of their own"
+    )
+    assert message.endswith("as in  --counter-model isocc")
+
+
 EDITED = {
     "a number a text": (SINGLE, "EPOCHS", '"24"', "--epochs 24: good values are 1"),
     "a whole number a fraction": (SINGLE, "BATCH", "32.0", "--batch 32.0: good values are 2"),

@@ -275,9 +275,9 @@ def test_a_clip_that_is_not_tested_any_more_is_not_mistaken_for_another(demo, sh
     assert f"Without sounds: {demo} does not hold what set 1 was tested on" in page.text
 
 
-def audit(root, results, number, counter, group, clips, share):
+def audit(root, results, number, counter, group, clips, share, seed=0):
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
-    constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": 0}
+    constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": seed}
     run = report.new_run("audit", "asc", constants, report.data_stamps(constants))
     answers = {
         group: {"clips": clips, "counted_as_two": share},
@@ -319,6 +319,10 @@ def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, d
         "sets": [0.7, 0.5],
     }
     assert found["softer"]["clips"] == 80 and found["softer"]["softer_db"] == 3
+    audit(demo, results, 2, counters[1], group, 10, 0.5, seed=5)
+    flows = [crs_lib.flow_name("asc", "isocc", number, 4000) for number in (1, 2)]
+    with pytest.raises(crs_lib.InputError, match="its SEED is 5, not 0; one table"):
+        summary.summarise(results, flows, tmp_path / "summary.json")
 
 
 def test_what_is_missing_is_named(two_sets, demo, tmp_path, here):

@@ -98,7 +98,7 @@ def test_every_run_is_recorded(home):
     exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
     assert all(
         set(flow["test"][way]) == exact
-        for way in ("with_counter", "true_count", "no_counter", "one_network")
+        for way in ("with_counter", "for_names", "true_count", "no_counter", "one_network")
     )
     for task, folder in flow["trained_in"].items():
         assert (home / "results" / folder / "history.csv").exists(), task
@@ -118,11 +118,14 @@ def test_the_flow_is_the_counter_and_then_a_classifier(home):
     pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
     both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
     assert len(flow) == 4 + 6
+    record = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())
+    threshold = record["threshold_for_names"]
     for clip, row in flow.iterrows():
         assert row["count"] == counter["count"][clip]
         is_mixture = "+" in row["truth"]
         right = pairs["pair"][clip] if is_mixture else single["names"][clip]
         assert row["true_count"] == right
+        assert row["for_names"].count("+") == (row["score_two"] > threshold)
         assert row["no_counter"] == both["names"][clip]
         if row["count"] == 1 + is_mixture:
             assert row["with_counter"] == right
@@ -216,6 +219,35 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     assert scripts_that_run() == [SINGLE, TWO_LABEL, "overall_flow.py"]
 
 
+def test_more_sets_than_the_headlines_bring_its_summary_too(monkeypatch, tmp_path):
+    run_all, written = load_script("run_all.py"), []
+    monkeypatch.setattr(run_all.pictures, "plot_summary", lambda *_: [])
+    monkeypatch.setattr(run_all.summary, "summary_table", lambda _: "")
+
+    def summarise(results, flows, path):
+        written.append((path.name, len(flows)))
+        return {"runs": []}
+
+    monkeypatch.setattr(run_all.summary, "summarise", summarise)
+    for sets in ([6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5], [2]):
+        run_all.SETS = sets
+        run_all.show_summary({**run_all.CONSTANTS, "RESULTS": str(tmp_path / str(len(sets)))})
+    six, five = ("summary_4k_6.json", 6), ("summary_4k_5.json", 5)
+    assert written == [five, six, five, ("summary_4k_1.json", 1)]
+
+
+def test_an_audit_that_is_gone_leaves_no_older_table(home, tmp_path):
+    results, path = tmp_path / "results", tmp_path / "summary_4k_1.json"
+    shutil.copytree(home / "results", results)
+    flows = [crs_lib.flow_name("asc", "isocc", 1, 4000)]
+    assert summary.summarise(results, flows, path)["audit"]
+    assert path.with_name("summary_4k_1_audit.md").exists()
+    for folder in results.glob("*_audit_*"):
+        shutil.rmtree(folder)
+    assert not summary.summarise(results, flows, path)["audit"]
+    assert not path.with_name("summary_4k_1_audit.md").exists()
+
+
 def test_summary(home):
     written = json.loads((home / "results" / "summary_4k_1.json").read_text())
     assert written["synthetic"] is True
@@ -228,7 +260,7 @@ def test_summary(home):
         "flow.true_count.exact_set_single",
         "flow.no_counter.exact_set_mixture",
         "flow.one_network.exact_set_balanced",
-        "flow.gain_over.no_counter",
+        "flow.gain.for_names_over_no_counter",
         "audit.giveaway_balanced",
     ):
         figure = figures[name]
@@ -257,6 +289,9 @@ def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(home, tmp
     assert all(len(answer["sets"]) == 2 for answer in written["audit"].values())
     table = (tmp_path / "summary_4k_2.md").read_text()
     assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
+    rows = pd.read_csv(tmp_path / "summary_4k_2.csv", index_col="figure")
+    for name, figure in written["figures"].items():
+        assert rows.loc[name, ["set1", "set2"]].tolist() == pytest.approx(figure["sets"])
     counter = written["figures"]["counter.accuracy_balanced"]
     cells = [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
     assert f"| {' | '.join(cells)} |" in table
