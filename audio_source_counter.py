@@ -59,7 +59,7 @@ SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
-    """Rows of an epoch: every single with its copies, and as many mixtures of random copies."""
+    """Rows of an epoch: every single with its copies, and as many mixtures of them."""
     mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
     return np.concatenate([data.singles["train"], mixtures])
 
@@ -129,8 +129,7 @@ def main() -> None:
     test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
 
     # 2. Over- and undersampling: `draw` gives each epoch as many mixtures as singles.
-    nb_singles, nb_mixtures = len(data.singles["train"]), len(data.mixtures["train"])
-    print(f"set {SET}: {nb_singles} training singles, as many mixtures of {nb_mixtures} an epoch")
+    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = hearing.load(data.stems, SAMPLE_RATE, device)

@@ -65,7 +65,7 @@ SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epo
 
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
-    """Rows of an epoch: mixtures of random copies; for JOINT and `both` behind every single."""
+    """Rows of an epoch: mixtures of copies; for JOINT and `both` behind every single."""
     mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
     return np.concatenate([data.singles["train"], mixtures]) if JOINT or BOTH else mixtures
 
@@ -128,8 +128,7 @@ def main() -> None:
     )
 
     # 2. Undersampling: `draw` gives each epoch as many mixtures as there are singles.
-    nb_clips, nb_mixtures = len(draw(0, data)), len(data.mixtures["train"])
-    print(f"set {SET}: {nb_clips} training clips an epoch, drawn of {nb_mixtures} mixtures")
+    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = hearing.load(data.stems, SAMPLE_RATE, device)

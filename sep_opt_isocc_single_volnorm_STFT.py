@@ -79,7 +79,7 @@ def main() -> None:
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True), device=device)
 
     # 2. Oversampling: every training clip comes with its pitch-shifted copies.
-    print(f"set {SET}: {len(draw(0, data))} training clips an epoch")
+    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = hearing.load(data.stems, SAMPLE_RATE, device)

@@ -163,7 +163,7 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
     """Random undersampling: as many training mixtures as there are training singles.
 
     With REDRAW each epoch draws anew, else all have the first one's. The pair of clips is drawn
-    first, then for each stem one of its copies.
+    first, then their copies.
     Returns rows (mixtures, 2), and which of data.mixtures["train"] they are (indices).
     """
     rng = np.random.default_rng([constants["SEED"], epoch if constants["REDRAW"] else 0])
@@ -175,6 +175,14 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
 def is_mixture(rows: np.ndarray) -> np.ndarray:
     """Which rows have a second stem: bool (clips,)."""
     return rows[:, 1] != NO_STEM
+
+
+def in_words(rows: np.ndarray, data: SetData) -> str:
+    """What rows of training clips are: how many singles, and how many of all mixtures."""
+    nb_mixtures = int(is_mixture(rows).sum())
+    singles = [f"{len(rows) - nb_mixtures} training singles"] * (nb_mixtures < len(rows))
+    mixtures = [f"{nb_mixtures} of {len(data.mixtures['train'])} mixtures"] * (nb_mixtures > 0)
+    return " and ".join(singles + mixtures)
 
 
 def never_drawn(data: SetData, constants: dict, nb_epochs: int) -> np.ndarray:

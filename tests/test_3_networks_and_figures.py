@@ -410,6 +410,15 @@ def test_mixtures_are_of_originals_as_often_as_singles_are():
     np.testing.assert_array_equal(alone, rows)
 
 
+def test_an_epoch_in_words():
+    single, mixture = np.array([[0, -1], [1, -1]]), np.array([[0, 1]])
+    data = set_data.SetData(None, [], {}, {"train": np.zeros((7, 2), dtype=int)}, {})
+    assert set_data.in_words(single, data) == "2 training singles"
+    assert set_data.in_words(mixture, data) == "1 of 7 mixtures"
+    both = np.concatenate([single, mixture])
+    assert set_data.in_words(both, data) == "2 training singles and 1 of 7 mixtures"
+
+
 def test_what_was_never_drawn_is_the_rest():
     data = set_data.SetData(
         None,
