@@ -20,7 +20,6 @@ from conftest import (
     TWO_LABEL,
     fail,
     load_script,
-    numbers,
     start,
     succeed,
 )
@@ -270,31 +269,6 @@ def test_summary(home):
     test = json.loads(counter.read_text())["test"]
     assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
     assert (home / "results" / "summary_4k_1.md").read_text().startswith("SYNTHETIC data.")
-
-
-def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(home, tmp_path):
-    places = ("--dataset", home / "data", "--results", tmp_path, "--models", tmp_path / "models")
-    flags = ("--oversample", 1, "--epochs", 1, "--write", "none", "--threads", 1)
-    succeed("run_all.py", *places, *flags, "--sets", 1, 2, "--n-jobs", 2)
-    beside = {folder.parent.name[20:]: folder.parent for folder in tmp_path.glob("*/run.json")}
-    assert len(beside) == 12
-    alone = tmp_path / "alone"
-    places = ("--dataset", home / "data", "--results", alone, "--models", alone)
-    for script in (SINGLE, COUNTER):
-        succeed(script, *places, *flags[:4], *flags[6:], "--set", 2)
-    for folder in alone.glob("*/run.json"):
-        assert numbers(folder.parent) == numbers(beside[folder.parent.name[20:]])
-    written = json.loads((tmp_path / "summary_4k_2.json").read_text())
-    assert all(len(figure["sets"]) == 2 for figure in written["figures"].values())
-    assert all(len(answer["sets"]) == 2 for answer in written["audit"].values())
-    table = (tmp_path / "summary_4k_2.md").read_text()
-    assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
-    rows = pd.read_csv(tmp_path / "summary_4k_2.csv", index_col="figure")
-    for name, figure in written["figures"].items():
-        assert rows.loc[name, ["set1", "set2"]].tolist() == pytest.approx(figure["sets"])
-    counter = written["figures"]["counter.accuracy_balanced"]
-    cells = [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
-    assert f"| {' | '.join(cells)} |" in table
 
 
 def test_a_second_whole_run_keeps_what_is_finished(home):
