@@ -87,13 +87,20 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             table.writerow([name, *values, summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
+    write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures))
     for ending in ("md", "png"):  # of an older summary
         path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
     if audits:
-        with crs_lib.replaced_file(path.with_name(f"{path.stem}_audit.md")) as part:
-            head, *rows = report.audit_rows(summary["audit"], summary["sets"])
-            part.write_text(report.markdown_table(head, rows) + "\n", encoding="utf-8")
+        audit_rows = report.audit_rows(summary["audit"], summary["sets"])
+        write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows)
     return summary
+
+
+def write_table(path: Path, rows: list[list]) -> None:
+    """Write rows, the names of the columns first, as a markdown table."""
+    head, *below = rows
+    with crs_lib.replaced_file(path) as part:
+        part.write_text(report.markdown_table(head, below) + "\n", encoding="utf-8")
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
@@ -167,6 +174,22 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
         each = [figure["std"], *figure["sets"]] if several else []
         rows.append([label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)])
     return f"{note}{summary['model']}.", rows
+
+
+def way_rows(figures: dict[str, dict]) -> list[list[str]]:
+    """How often each way to names is right (exact set) on single clips, on mixtures and on both
+    alike, in per cent, the names of the columns first. figures: of a summary.
+    """
+    rows = [["way to the names", "single clips", "mixtures", "mean of the two", "95 % interval"]]
+    for way, label in metrics.WAYS.items():
+        of_way = [
+            figures.get(f"flow.{way}.exact_set_{n}") for n in ("single", "mixture", "balanced")
+        ]
+        if of_way[0] is None:
+            continue  # this counter never learned names
+        low, high = (f"{100 * of_way[-1][key]:.1f}" for key in ("low", "high"))
+        rows.append([label, *(f"{100 * f['mean']:.1f}" for f in of_way), f"{low} to {high}"])
+    return rows
 
 
 def summary_table(summary: dict) -> str:

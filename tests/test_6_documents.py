@@ -17,17 +17,20 @@ import bench_lib  # noqa: E402
 import crs_lib  # noqa: E402
 import networks  # noqa: E402
 
-
-def test_the_readme_shows_what_its_files_hold():
-    readme = (HERE / "README.md").read_text(encoding="utf-8")
-    filled = runpy.run_path(str(DOCS / "fill_readme.py"))["filled"]
-    assert readme.count("<!-- from ") == readme.count("<!-- end -->") >= 5
-    assert filled(readme) == readme, "run  make docs"
+fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
 
 
-def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path):
-    script = runpy.run_path(str(DOCS / "fill_readme.py"))
-    script["content_of"].__globals__["ROOT"] = tmp_path
+@pytest.mark.parametrize("name", fill_pages["PAGES"])
+def test_pages_show_what_their_files_hold(name):
+    text = (HERE / name).read_text(encoding="utf-8")
+    assert text.count("<!-- from ") == text.count("<!-- end -->") >= 4
+    assert fill_pages["filled"](HERE / name) == text, "run  make docs"
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (HERE / name).parent.joinpath(picture).exists()
+
+
+def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setitem(fill_pages["filled"].__globals__, "ROOT", tmp_path)
     (tmp_path / "old_table.md").write_text("| old |\n")
     (tmp_path / "table.md").write_text("| new |\n")
     (tmp_path / "out.txt").write_text("$ python\n")
@@ -39,12 +42,16 @@ def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path):
     expected = (
         "x\n<!-- from *table.md -->\n| new |\n<!-- end -->\ny\n"
         "<!-- from out.txt -->\n```\n$ python\n```\n<!-- end -->\n"
-        "<!-- from a*.png: a: b -->\n![a: b](a b.png)\n<!-- end -->\nz\n"
+        "<!-- from a*.png: a: b -->\n![a: b]({})\n<!-- end -->\nz\n"
     )
-    assert script["filled"](before) == expected
-    assert script["filled"](expected) == expected
-    with pytest.raises(SystemExit, match=r"no file fits none\.md"):
-        script["filled"]("<!-- from none.md -->\n<!-- end -->")
+    (tmp_path / "below").mkdir()
+    for page, picture in ("page.md", "a b.png"), ("below/page.md", "../a b.png"):
+        for text in before, expected.format("old.png"):
+            (tmp_path / page).write_text(text)
+            assert fill_pages["filled"](tmp_path / page) == expected.format(picture)
+    (tmp_path / "page.md").write_text("<!-- from none.md -->\n<!-- end -->")
+    with pytest.raises(SystemExit, match=r"page\.md: no file fits none\.md"):
+        fill_pages["filled"](tmp_path / "page.md")
 
 
 def test_published_output_is_what_scripts_print_shortened():

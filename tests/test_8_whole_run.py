@@ -26,6 +26,7 @@ from conftest import (
 
 import crs_lib
 import hearing
+import metrics
 import networks
 import set_data
 import summary
@@ -269,6 +270,13 @@ def test_summary(home):
     test = json.loads(counter.read_text())["test"]
     assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
     assert (home / "results" / "summary_4k_1.md").read_text().startswith("SYNTHETIC data.")
+    lines = (home / "results" / "summary_4k_1_ways.md").read_text().splitlines()[2:]
+    assert len(lines) == len(metrics.WAYS)
+    for line, (way, label) in zip(lines, metrics.WAYS.items(), strict=True):
+        kinds = [figures[f"flow.{way}.exact_set_{n}"] for n in ("single", "mixture", "balanced")]
+        means = [f"{100 * figure['mean']:.1f}" for figure in kinds]
+        interval = f"{100 * kinds[-1]['low']:.1f} to {100 * kinds[-1]['high']:.1f}"
+        assert line == f"| {' | '.join([label, *means, interval])} |"
 
 
 def test_a_second_whole_run_keeps_what_is_finished(home):
