@@ -22,7 +22,8 @@ import esc10_data
 DOCS = Path(__file__).resolve().parent
 RATE = 22_050  # Hz
 SILENCE_SECONDS = 3
-TRUTH = "# in garden.wav: a dog to 5 s, silence to 8 s, then rain, with a rooster in it from 13 s"
+TRUTH = """# in sea.wav: sea waves alone
+# in garden.wav: a dog to 5 s, silence to 8 s, then rain, with a rooster in it from 13 s"""
 
 
 def clip(name: str, number: int) -> np.ndarray:
