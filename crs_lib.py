@@ -13,7 +13,7 @@ import shutil
 import sys
 import tokenize
 from collections.abc import Callable, Container, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from good_values import GOOD_VALUES, kind_of, reader, why_bad
@@ -148,14 +148,17 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     old = folder.with_name(folder.name + ".old.part")
     if old.exists() and not folder.exists():
         old.rename(folder)  # somebody was killed between the two renames below
-    for leftover in (part, old):
+    failed = folder.with_name(folder.name + ".failed.part")
+    for leftover in (part, old, failed):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         with located(part):
             yield part
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # where somebody took it away, that is what is to be said
+            part.rename(failed)  # or threads that still write to it would keep it from going
+        shutil.rmtree(failed, ignore_errors=True)
         raise
     if folder.exists():
         folder.rename(old)

@@ -1,6 +1,7 @@
 import datetime
 import json
 import re
+import threading
 
 import pytest
 
@@ -212,3 +213,25 @@ def test_a_command_names_only_what_differs():
     assert command == "python 0_downsampling.py --dataset 'my data'"
     words = crs_lib.words("audio_source_counter.py", RESUME=True, REDRAW=False)
     assert words == ["python", "audio_source_counter.py", "--resume", "--no-redraw"]
+
+
+def test_a_folder_that_failed_is_gone_though_a_thread_still_writes_to_it(tmp_path):
+    """As those of a step's pool do, for a moment, when one of them met a full disk."""
+    folder = tmp_path / "folder"
+    failed, started = [], threading.Event()
+
+    def write_on(part):
+        try:
+            for number in range(1_000_000):
+                (part / str(number)).touch()
+                started.set()
+        except FileNotFoundError as error:
+            failed.append(error)
+
+    with pytest.raises(ZeroDivisionError), crs_lib.replaced_folder(folder) as part:
+        writer = threading.Thread(target=write_on, args=(part,))
+        writer.start()
+        started.wait()
+        raise ZeroDivisionError
+    writer.join()
+    assert failed and list(tmp_path.iterdir()) == []
