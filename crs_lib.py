@@ -156,9 +156,10 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         with located(part):
             yield part
     except BaseException:
-        with suppress(OSError):  # where somebody took it away, that is what is to be said
+        with suppress(OSError):  # the failure itself is what is to be said
             part.rename(failed)  # or threads that still write to it would keep it from going
-        shutil.rmtree(failed, ignore_errors=True)
+        for leftover in (part, failed):
+            shutil.rmtree(leftover, ignore_errors=True)
         raise
     if folder.exists():
         folder.rename(old)
