@@ -137,10 +137,7 @@ def main() -> None:
         "audited": content["run"],
         "test": answers,
     }
-    head, *rows = report.audit_rows(answers)
-    table = report.markdown_table(head, rows)
-    with crs_lib.replaced_file(run.folder / "audit.md") as part:
-        part.write_text(table + "\n", encoding="utf-8")
+    table = report.write_table(run.folder / "audit.md", report.audit_rows(answers))
     crs_lib.write_json(run.folder / report.RECORD, record)
     print(table)
     print(f"run: {run.folder}")

@@ -231,6 +231,15 @@ def markdown_table(head: Sequence, rows: Iterable[Sequence]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
+def write_table(path: Path, rows: list[list]) -> str:
+    """Write rows, the names of the columns first, as a markdown table, and return it."""
+    head, *below = rows
+    table = markdown_table(head, below)
+    with crs_lib.replaced_file(path) as part:
+        part.write_text(table + "\n", encoding="utf-8")
+    return table
+
+
 def audit_rows(answers: dict[str, dict], sets: list[int] | None = None) -> list[list]:
     """The answers of an audit in per cent, the names of the columns first.
 

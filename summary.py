@@ -87,20 +87,13 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             table.writerow([name, *values, summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
-    write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures))
+    report.write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures))
     for ending in ("md", "png"):  # of an older summary
         path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
     if audits:
         audit_rows = report.audit_rows(summary["audit"], summary["sets"])
-        write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows)
+        report.write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows)
     return summary
-
-
-def write_table(path: Path, rows: list[list]) -> None:
-    """Write rows, the names of the columns first, as a markdown table."""
-    head, *below = rows
-    with crs_lib.replaced_file(path) as part:
-        part.write_text(report.markdown_table(head, below) + "\n", encoding="utf-8")
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
