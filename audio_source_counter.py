@@ -135,7 +135,7 @@ def main() -> None:
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED)
+    training.seed_everything(SEED, SET, crs_lib.COUNTER)
     network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS, data.stamps)
     history, best = training.fit(

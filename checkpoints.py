@@ -16,6 +16,7 @@ from crs_lib import InputError
 LAST = "last.pt"  # a run's checkpoint, written after every epoch
 # What the files hold, and of which type it is.
 CHECKPOINT_KINDS = {
+    "method": int,
     "constants": dict,
     "data": dict,
     "state": dict,
@@ -90,6 +91,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
 def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
     """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
     content = {
+        "method": report.METHOD,
         "constants": run.constants,
         "data": run.data,
         "state": state,

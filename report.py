@@ -22,7 +22,9 @@ RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
-OLDER_RUNS = {"SHARED": False}  # what runs did that were made before there was such a constant
+# Raised where the same constants and data come to give other numbers: runs of another method are
+# neither gone on with nor put into one table with those of this one.
+METHOD = 2
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
 
 
@@ -87,14 +89,21 @@ def data_stamps(constants: dict) -> dict:
 
 
 def is_same_work(record: dict, constants: dict, data: dict) -> bool:
-    """Whether a record or checkpoint has these constants (the passing ones aside) and this data."""
-    return work_of(record["constants"]) == work_of(constants) and record["data"] == data
+    """Whether a record or checkpoint is of this method, these constants (the passing ones aside)
+    and this data.
+    """
+    of_record = method_of(record), work_of(record["constants"]), record["data"]
+    return of_record == (METHOD, work_of(constants), data)
+
+
+def method_of(record: dict) -> int:
+    """The method of a record or checkpoint; the first records did not say which."""
+    return record.get("method", 1)
 
 
 def work_of(constants: dict) -> dict:
     """The constants that the numbers of a run depend on."""
-    every = {**OLDER_RUNS, **constants}
-    return {name: value for name, value in every.items() if name not in PASSING_CONSTANTS}
+    return {name: value for name, value in constants.items() if name not in PASSING_CONSTANTS}
 
 
 def versions() -> dict[str, str]:
@@ -141,6 +150,7 @@ def header(run: Run, machine_used: dict) -> dict:
         "synthetic": run.synthetic,
         "constants": run.constants,
         "data": run.data,
+        "method": METHOD,
         "seed": run.constants["SEED"],
         "commit": run.commit,
         "versions": versions(),

@@ -49,6 +49,7 @@ SHARED = False  # take the names that the counter of this MODEL learned, and tra
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
+PATIENCE = 0  # epochs without a better validation before a training stops; 0 likewise
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains no time by it), all
@@ -57,7 +58,11 @@ THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
 CONSTANTS = crs_lib.constants_from_command_line(
-    globals(), EPOCHS=range(0, 100_001), BATCH=range(0, 4097), LEARNING_RATE=Between(0, 10)
+    globals(),
+    EPOCHS=range(0, 100_001),
+    BATCH=range(0, 4097),
+    LEARNING_RATE=Between(0, 10),
+    PATIENCE=range(0, 100_001),
 )
 
 DEMO = "dataset_demo"
@@ -161,7 +166,7 @@ def prepare(handed: dict) -> None:
 def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
     """Task -> the script that trains it, the model in its run name, the constants to hand on."""
     handed = {**handed}
-    for name in ("EPOCHS", "BATCH", "LEARNING_RATE"):
+    for name in ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE"):
         if handed[name] == 0:
             del handed[name]
     counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": IN_BF16 == "all"}

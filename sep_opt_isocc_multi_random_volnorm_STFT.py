@@ -134,7 +134,7 @@ def main() -> None:
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED)
+    training.seed_everything(SEED, SET, crs_lib.TWO_LABEL)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     model = MODEL + crs_lib.BOTH * BOTH
     run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)

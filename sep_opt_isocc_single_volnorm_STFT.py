@@ -85,7 +85,7 @@ def main() -> None:
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED)
+    training.seed_everything(SEED, SET, crs_lib.SINGLE)
     network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS, data.stamps)
     validation_rows = data.singles["val"]

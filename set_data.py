@@ -166,7 +166,8 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
     first, then their copies.
     Returns rows (mixtures, 2), and which of data.mixtures["train"] they are (indices).
     """
-    rng = np.random.default_rng([constants["SEED"], epoch if constants["REDRAW"] else 0])
+    seeds = [constants["SEED"], constants["SET"], epoch if constants["REDRAW"] else 0]
+    rng = np.random.default_rng(seeds)
     mixtures = data.mixtures["train"]
     drawn = undersample(len(mixtures), len(data.singles["train"]), rng)
     return pick_copies(mixtures[drawn], constants["OVERSAMPLE"], rng), drawn

@@ -105,7 +105,7 @@ def refuse_other_work(folders: list[Path]) -> list[str]:
         record = report.read_record(folder)
         commits.add(record["commit"])
         constants = {**report.work_of(record["constants"]), "data": record["data"]}
-        constants.pop("SET", None)
+        constants = {**constants, "SET": None, "method": report.method_of(record)}
         first, of_first = first_of.setdefault(
             (record["script"], record["model"]), (folder, constants)
         )

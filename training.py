@@ -7,6 +7,7 @@ import copy
 import math
 import os
 import random
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -26,8 +27,14 @@ import tmr
 from crs_lib import InputError
 
 
-def seed_everything(seed: int) -> None:
-    """Seed random, numpy and torch, and hold cuDNN to algorithms that repeat themselves."""
+def seed_everything(seed: int, set_number: int, script: str) -> None:
+    """Seed random, numpy and torch, and hold cuDNN to algorithms that repeat themselves.
+
+    Every training has random numbers of its own. Sets k and k + 5 learn from the same clips, and so
+    do both classifiers: with the same numbers they would be one training told twice.
+    """
+    words = np.random.SeedSequence([seed, set_number, zlib.crc32(script.encode())])
+    seed = int(words.generate_state(1)[0])
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -87,6 +94,7 @@ def fit(
     Returns the history (a row an epoch) and the best epoch's row; the network has its weights.
     """
     constants = run.constants
+    seeds = constants["SEED"], constants["SET"]
     nb_clips, batch = len(draw(0)), constants["BATCH"]
     starts = range(0, nb_clips, batch)
     nb_steps = len(starts) * constants["EPOCHS"]
@@ -106,7 +114,7 @@ def fit(
         if epoch and epoch - state["best"]["row"]["epoch"] > constants["PATIENCE"]:
             break
         timer = tmr.start()
-        order = np.random.default_rng([constants["SEED"], epoch, 1]).permutation(nb_clips)
+        order = np.random.default_rng([*seeds, epoch, 1]).permutation(nb_clips)
         rows = draw(epoch)[order]
         network.train()
         total = torch.zeros((), device=stems.device)

@@ -17,7 +17,6 @@ from torch import nn
 import cpu_speed
 import hearing
 import networks
-import training
 
 SAMPLE_RATE = 4000
 N_FFT = 256
@@ -66,7 +65,7 @@ def step_seconds(
         torch.set_num_threads(threads)
     if keep_memory:
         cpu_speed.keep_memory()
-    training.seed_everything(0)
+    torch.manual_seed(0)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     network = networks.NETWORKS[model](nb_outputs, 129, 313, SAMPLE_RATE)
     # `quicken` puts PyTorch's own in place of PyTorch's own where ours is not wanted.

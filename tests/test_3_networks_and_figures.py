@@ -1,4 +1,5 @@
 import math
+import random
 from itertools import combinations, product
 
 import librosa
@@ -383,7 +384,7 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
         {"train": np.array(list(product(range(0, 20, 5), range(20, 40, 5))))},
         {},
     )
-    constants = {"SEED": 3, "REDRAW": True, "OVERSAMPLE": 5}
+    constants = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 5}
     rows, drawn = set_data.draw_mixtures(data, constants, epoch=0)
     assert sorted(drawn) == list(range(16))  # no more than there are, none twice
     np.testing.assert_array_equal(rows // 5 * 5, data.mixtures["train"][drawn])
@@ -392,6 +393,8 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
     other, _ = set_data.draw_mixtures(data, constants, epoch=1)
     np.testing.assert_array_equal(rows, again)
     assert not np.array_equal(rows, other)
+    of_set_6, _ = set_data.draw_mixtures(data, {**constants, "SET": 6}, epoch=0)
+    assert not np.array_equal(rows, of_set_6)  # which has the same training clips
     still, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": False}, epoch=1)
     np.testing.assert_array_equal(rows, still)
 
@@ -427,11 +430,24 @@ def test_what_was_never_drawn_is_the_rest():
         {"train": np.stack([np.arange(100), np.arange(100, 200)], axis=1)},
         {},
     )
-    constants = {"SEED": 0, "REDRAW": True, "OVERSAMPLE": 1}
+    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1}
     drawn = set().union(*(set_data.draw_mixtures(data, constants, e)[1].tolist() for e in range(3)))
     rest = set_data.never_drawn(data, constants, 3)
     assert 30 < len(drawn) < 91
     assert set(rest[:, 0].tolist()) == set(range(100)) - drawn
+
+
+def test_no_two_trainings_share_their_random_numbers():
+    """Neither sets k and k + 5, which learn from the same clips, nor the two classifiers."""
+
+    def first_numbers(*of):
+        training.seed_everything(*of)
+        return torch.rand(1).item(), np.random.random(), random.random()
+
+    assert first_numbers(0, 1, "a") == first_numbers(0, 1, "a")
+    every = [(seed, number, script) for seed in (0, 1) for number in (1, 6) for script in "ab"]
+    columns = zip(*(first_numbers(*of) for of in every), strict=True)
+    assert all(len(set(column)) == 8 for column in columns)
 
 
 def test_averaged_weights_against_a_slow_sum():

@@ -197,6 +197,7 @@ CHECKPOINTS = {
     "no state": (changed(lambda content: content.pop("state")), PASSED_OVER),
     "no history": (changed(lambda c: c["state"].pop("history")), PASSED_OVER),
     "of another seed": (with_constant("SEED", 1), ANEW),
+    "of another method": (changed(lambda content: content.update(method=1)), ANEW),
     "of another table": (changed(lambda c: c["data"].update({"esc10_mixes.csv": {}})), ANEW),
     "of elsewhere": (with_constant("RESULTS", "elsewhere"), GOES_ON),
 }

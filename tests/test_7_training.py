@@ -211,7 +211,7 @@ def test_the_give_away_baseline_finds_a_planted_one():
     rows = np.array([[i, -1] for i in range(40)] + [[i, i + 40] for i in range(40)])
     data = set_data.SetData(None, [], {"train": rows[:40]}, {"train": rows[40:]}, {})
     stems = torch.rand(80, 4000, generator=torch.manual_seed(0)) - 0.5
-    constants = {"SEED": 0, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
+    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
     counts = flow.giveaway_counts(stems, data, rows, constants)
     assert (counts == np.repeat([1, 2], 40)).all()
