@@ -154,7 +154,7 @@ def main() -> None:
     table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
-        never = set_data.never_drawn(data, CONSTANTS, len(history))
+        _, never = set_data.split_by_drawn(data, CONSTANTS, len(history))
         more["unselected"] = {"mixtures": len(never), "accuracy": None}
         if len(never):
             found = predictions(networks.logits_of(network, stems, never, N_FFT), never, data)

@@ -1,24 +1,29 @@
 """Audit the counter: what makes it say "two", and what should not.
 
-Each question is a group of clips made from the test clips of SET (and from training mixtures that
-the counter never got); the answer is the share of them that it counts as two.
+Each question is a group of clips made from the test clips of SET (and from what the counter learned
+from, as a control); the answer is the share of them that it counts as two, with its 95 % interval.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, the
         counter's weights from models/.
-Writes  results/<time>_audit_asc_set1_4k/: run.json, audit.md, audit.png.
-How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures at five levels.
+Writes  results/<time>_audit_asc_set1_4k/: run.json, answers.csv.gz, audit.md, audit.png.
+How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures at five levels; of training
+        320 clips and twice 720 mixtures.
 Takes   half a minute on 2 CPU cores.
 """
 
+import math
 from itertools import combinations
+from typing import NamedTuple
 
 import librosa
 import numpy as np
+import pandas as pd
 import torch
 
 import crs_lib
 import esc10_data
 import hearing
+import metrics
 import networks
 import pictures
 import report
@@ -41,29 +46,31 @@ CONSTANTS = crs_lib.constants_from_command_line(globals())
 LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
 GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
 SHIFT_SEMITONES = 0.25  # of a clip, where the counter learned from no shifted copies
-NB_UNSELECTED = 720  # training mixtures
+NB_LEARNED = 720  # training mixtures, at most, of those drawn and of the others
 
 
-def shares_of_two(groups: dict[str, torch.Tensor], network, n_fft: int) -> dict[str, dict]:
-    """Group -> how many clips it has and the share of them that the network counts as two.
+class Group(NamedTuple):
+    """The clips of one question."""
 
-    groups: waveforms as the network is to get them, float32 (clips, samples).
-    """
-    found = {}
-    for name, waveforms in groups.items():
+    rows: np.ndarray  # of the stems they are made of, int (clips, 2)
+    waveforms: torch.Tensor  # as the counter is to get them, float32 (clips, samples)
+    softer_db: float = math.nan  # of mixtures: by how much one stem is softer
+
+
+def ask(groups: dict[str, Group], network, n_fft: int, stems: pd.DataFrame) -> pd.DataFrame:
+    """What the counter says of every clip: group, softer_db, recording_a, recording_b, count."""
+    tables = []
+    for name, group in groups.items():
         with torch.no_grad():
             logits = [
                 network(hearing.features(some, n_fft))
-                for some in waveforms.split(networks.EVALUATION_BATCH)
+                for some in group.waveforms.split(networks.EVALUATION_BATCH)
             ]
-        counted = torch.cat(logits).argmax(dim=1) == 1
-        found[name] = {"clips": len(counted), "counted_as_two": counted.float().mean().item()}
-    return found
-
-
-def softer_group(decibels: int) -> str:
-    """What the group of mixtures with one stem softer is called."""
-    return f"mixtures, one stem {decibels} dB down"
+        table = set_data.recordings_of(stems, group.rows)[["recording_a", "recording_b"]]
+        table.insert(0, "group", name)
+        table.insert(1, "softer_db", group.softer_db)
+        tables.append(table.assign(count=1 + torch.cat(logits).argmax(dim=1).cpu().numpy()))
+    return pd.concat(tables, ignore_index=True)
 
 
 def furthest_shift(data: set_data.SetData, oversample: int) -> float:
@@ -87,31 +94,46 @@ def pairs_of_one_class(data: set_data.SetData) -> np.ndarray:
 
 def make_groups(
     stems: torch.Tensor, data: set_data.SetData, counter: dict, nb_epochs: int
-) -> dict[str, torch.Tensor]:
-    """The clips of every question, by name."""
-    level, mix = esc10_data.level_rms, esc10_data.mix
-    singles, _ = hearing.stems_of(stems, data.singles["test"])
-    first, second = hearing.stems_of(stems, data.mixtures["test"])
-    never = set_data.never_drawn(data, counter, nb_epochs)
-    rng = np.random.default_rng(SEED)
-    never = never[rng.permutation(len(never))[:NB_UNSELECTED]]
+) -> dict[str, Group]:
+    """The clips of every question, by name, the single test clips first.
+
+    nb_epochs: after which the counter's weights were taken.
+    """
+    level, mix, tested = esc10_data.level_rms, esc10_data.mix, data.singles["test"]
+    singles, _ = hearing.stems_of(stems, tested)
     copies = shifted(singles, furthest_shift(data, counter["OVERSAMPLE"]))
     later = hearing.rolled(singles, later=SAMPLE_RATE)
     groups = {
-        "single clips": level(singles),
-        "single clips, pitch-shifted": level(copies),
+        "single clips": Group(tested, level(singles)),
+        "single clips, pitch-shifted": Group(tested, level(copies)),
     }
     for gain in GAINS_DB:
-        groups[f"single clips at {gain:+} dB"] = level(singles) * 10 ** (gain / 20)
-    groups["a clip and itself, a second later"] = level(mix(singles, later))
-    groups["a clip and its pitch-shifted copy"] = level(mix(singles, copies))
-    more = {"two clips of one class": pairs_of_one_class(data)}
-    more["training mixtures never drawn"] = never
-    groups |= {name: hearing.waveforms_of(stems, rows) for name, rows in more.items() if len(rows)}
+        amplified = level(singles) * 10 ** (gain / 20)
+        groups[f"single clips at {gain:+} dB"] = Group(tested, amplified)
+    groups["a clip and itself, a second later"] = Group(tested, level(mix(singles, later)))
+    groups["a clip and its pitch-shifted copy"] = Group(tested, level(mix(singles, copies)))
+
+    learned = data.singles["train"]
+    drawn, never = set_data.split_by_drawn(data, counter, nb_epochs)
+    rng = np.random.default_rng(SEED)
+    more = {
+        "two clips of one class": pairs_of_one_class(data),
+        "training clips": learned[data.stems["copy"].to_numpy()[learned[:, 0]] == 0],
+        "training mixtures that were drawn": rng.permutation(drawn)[:NB_LEARNED],
+        "training mixtures never drawn": rng.permutation(never)[:NB_LEARNED],
+    }
+    for name, rows in more.items():
+        if len(rows):
+            groups[name] = Group(rows, hearing.waveforms_of(stems, rows))
+
+    rows = data.mixtures["test"]
+    first, second = hearing.stems_of(stems, rows)
     for decibels in LEVELS_DB:
         gain = 10 ** (-decibels / 20)
-        softer = torch.cat([mix(first, gain * second), mix(gain * first, second)])
-        groups[softer_group(decibels)] = level(softer)
+        softer = [mix(first, gain * second), mix(gain * first, second)]
+        softer = softer[: 1 + (decibels > 0)]  # as loud as each other they are the same clip
+        name = f"mixtures, one stem {decibels} dB down"
+        groups[name] = Group(np.tile(rows, (len(softer), 1)), level(torch.cat(softer)), decibels)
     return groups
 
 
@@ -123,10 +145,9 @@ def main() -> None:
     counter = content["constants"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
     stems = hearing.load(data.stems, SAMPLE_RATE, device)
-    groups = make_groups(stems, data, counter, counter["EPOCHS"])
-    answers = shares_of_two(groups, network, counter["N_FFT"])
-    for decibels in LEVELS_DB:
-        answers[softer_group(decibels)]["softer_db"] = decibels
+    groups = make_groups(stems, data, counter, content["metrics"]["validation"]["epoch"] + 1)
+    table = ask(groups, network, counter["N_FFT"], data.stems)
+    answers = metrics.audit_answers([table])
 
     constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
     run = report.new_run(crs_lib.AUDIT, COUNTER_MODEL, constants, data.stamps)
@@ -137,9 +158,9 @@ def main() -> None:
         "audited": content["run"],
         "test": answers,
     }
-    table = report.write_table(run.folder / "audit.md", report.audit_rows(answers))
+    report.write_answers(run.folder, table)
+    print(report.write_table(run.folder / "audit.md", report.audit_rows(answers, [SET])))
     crs_lib.write_json(run.folder / report.RECORD, record)
-    print(table)
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")
 

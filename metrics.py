@@ -6,7 +6,7 @@ function of that table and of weights over its clips, so that a bootstrap is the
 other weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -116,6 +116,20 @@ def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     }
 
 
+def audit_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Share of the clips of each `group` whose `count` is two, and `above_alone`, how much more
+    that is than of the single clips, the first group.
+    """
+    groups, is_two = predictions["group"], (predictions["count"] == 2).to_numpy(float)
+    shares = {}
+    for name in groups.unique():
+        rows = np.flatnonzero(groups == name)
+        shares[name] = weighted_mean(is_two[rows], weights[:, rows])
+    alone = shares[groups.iloc[0]]
+    above = {f"above_alone.{name}": share - alone for name, share in shares.items()}
+    return {f"counted_as_two.{name}": share for name, share in shares.items()} | above
+
+
 def average_precision(scores: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision under each row of weights, as scikit-learn defines it.
 
@@ -163,7 +177,7 @@ def best_threshold(
 
 def draw_weights(
     tables: list[pd.DataFrame], nb_draws: int = NB_DRAWS, seed: int = 0
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """Bootstrap over recordings: weights of the clips of each table, each (nb_draws, clips).
 
     A draw takes as many recordings as the tables have, with replacement; a single clip weighs as
@@ -175,15 +189,13 @@ def draw_weights(
     chances = np.full(len(recordings), 1 / len(recordings))
     counts = np.random.default_rng(seed).multinomial(len(recordings), chances, size=nb_draws)
     counts = np.column_stack([counts, np.ones(nb_draws, dtype=counts.dtype)])
-    weights = []
     for table in tables:
         factors = []
         for side in ("recording_a", "recording_b"):
             names = table[side].to_numpy(str)
             column = np.where(names == "", len(recordings), np.searchsorted(recordings, names))
             factors.append(counts[:, column])
-        weights.append((factors[0] * factors[1]).astype(float))
-    return weights
+        yield (factors[0] * factors[1]).astype(float)
 
 
 def unweighted(
@@ -202,7 +214,7 @@ def with_intervals(
     Returns {name: {"mean", "std", "low", "high", "sets"}}; the interval is of the mean over sets.
     """
     values = [unweighted(figures, table) for table in tables]
-    weights = draw_weights(tables)
+    weights = draw_weights(tables)  # table after table: those of many would fill gigabytes
     draws = [figures(table, weight) for table, weight in zip(tables, weights, strict=True)]
     found = {}
     for name in values[0]:
@@ -213,3 +225,22 @@ def with_intervals(
         found[name] = {"mean": mean, "std": std, "low": float(low), "high": float(high)}
         found[name]["sets"] = per_set
     return found
+
+
+def audit_answers(tables: list[pd.DataFrame]) -> dict[str, dict]:
+    """The answers of an audit, of several sets their mean.
+
+    tables: of each set the audited clips: group, softer_db (NaN where no stem is softer),
+    recording_a, recording_b, count. Groups that not every set has are left out.
+    Returns group -> {"clips", "counted_as_two" and "above_alone" as `with_intervals` has figures,
+    and of mixtures with a softer stem "softer_db"}.
+    """
+    shared = set.intersection(*(set(table["group"]) for table in tables))
+    tables = [table[table["group"].isin(shared)] for table in tables]
+    found = with_intervals(audit_figures, tables)
+    answers = {}
+    for group, clips in pd.concat(tables).groupby("group", sort=False):
+        shares = {name: found[f"{name}.{group}"] for name in ("counted_as_two", "above_alone")}
+        softer = {} if clips["softer_db"].isna().all() else {"softer_db": clips["softer_db"].max()}
+        answers[group] = {"clips": len(clips), **shares, **softer}
+    return answers

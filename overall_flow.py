@@ -65,26 +65,33 @@ def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
 
 
 def giveaway_counts(
-    stems: torch.Tensor, data: set_data.SetData, test_rows: np.ndarray, counter: dict
+    stems: torch.Tensor,
+    data: set_data.SetData,
+    validation_rows: np.ndarray,
+    test_rows: np.ndarray,
+    counter: dict,
 ) -> np.ndarray:
     """Counts (1 or 2) of the test clips, by a logistic regression on give-aways alone.
 
-    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED.
+    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED; its
+    threshold of two is chosen as the counter's is.
     """
     mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
     rows = np.concatenate([data.singles["train"], mixtures])
-    seen, tested = (
+    learned, validated, tested = (
         np.concatenate(
             [
                 giveaways(hearing.waveforms_of(stems, batch), counter["N_FFT"])
                 for batch in np.array_split(part, max(1, len(part) // 256))
             ]
         )
-        for part in (rows, test_rows)
+        for part in (rows, validation_rows, test_rows)
     )
     regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-    regression.fit(seen, 1 + set_data.is_mixture(rows))
-    return regression.predict(tested)
+    regression.fit(learned, set_data.is_mixture(rows))
+    is_mixture, chances = set_data.is_mixture(validation_rows), regression.predict_proba(validated)
+    threshold = metrics.best_threshold(is_mixture, chances[:, 1], ~is_mixture, is_mixture)
+    return 1 + (regression.predict_proba(tested)[:, 1] > threshold)
 
 
 def predictions(
@@ -121,7 +128,8 @@ def predictions(
     table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
-    if names.size:
+    # Classifiers that took these names (SHARED) are that network: the flow is no other way.
+    if names.size and not trained["single"][1]["constants"]["SHARED"]:
         table["one_network"] = set_data.best_names(names, table["count"], data.classes)
     scores = np.where(is_one[:, None], single, two_label)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
@@ -163,7 +171,9 @@ def main() -> None:
     )
     threshold = threshold_for_names(predictions(trained, stems, validation_rows, data))
     table = predictions(trained, stems, test_rows, data, threshold)
-    table["giveaway_count"] = giveaway_counts(stems, data, test_rows, {**counter, "SEED": SEED})
+    table["giveaway_count"] = giveaway_counts(
+        stems, data, validation_rows, test_rows, {**counter, "SEED": SEED}
+    )
 
     model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}

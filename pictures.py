@@ -1,7 +1,7 @@
 """The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -280,20 +280,28 @@ def plot_flow(run: Run, record: dict) -> None:
 
 
 def draw_audit(path: Path, synthetic: bool, answers: dict[str, dict]) -> None:
-    """The share counted as two, of every group of clips and over the level of a mixture's stem.
-
-    answers: group -> {"counted_as_two"}, where one stem of mixtures is softer also "softer_db".
+    """The share counted as two, with its 95 % interval, of every group of clips and over the level
+    of a mixture's stem. answers: as `metrics.audit_answers` has them.
     """
+
+    def shares(groups: Iterable[dict]) -> tuple[np.ndarray, np.ndarray]:
+        of_groups = [group["counted_as_two"] for group in groups]
+        found = 100 * np.array([[one[key] for key in ("mean", "low", "high")] for one in of_groups])
+        means, lows, highs = found.T
+        # A quantile interval need not hold the point estimate: no bar then on that side.
+        return means, np.maximum(0, (means - lows, highs - means))
+
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2))
     groups = {group: answer for group, answer in answers.items() if "softer_db" not in answer}
-    left.barh(list(groups), [100 * answer["counted_as_two"] for answer in groups.values()])
+    means, errors = shares(groups.values())
+    left.barh(list(groups), means, xerr=errors, capsize=3, ecolor="grey")
     left.invert_yaxis()
     left.set(xlim=(0, 100), xlabel="counted as two (%)")
     softer = [answer for answer in answers.values() if "softer_db" in answer]
     levels = [answer["softer_db"] for answer in softer]
-    right.plot(levels, [100 * answer["counted_as_two"] for answer in softer], "o-")
-    first, answer = next(iter(groups.items()))
-    right.axhline(100 * answer["counted_as_two"], color="grey", linestyle=":", label=first)
+    softer_means, softer_errors = shares(softer)
+    right.errorbar(levels, softer_means, softer_errors, fmt="o-", capsize=3)
+    right.axhline(means[0], color="grey", linestyle=":", label=next(iter(groups)))
     right.set(ylim=(-3, 103), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
     right.set_ylabel("counted as two (%)")
     right.legend()

@@ -20,6 +20,7 @@ import tmr
 
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
+ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
 # Raised where the same constants and data come to give other numbers: runs of another method are
@@ -235,6 +236,19 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / PREDICTIONS, dtype=texts, keep_default_na=False)
 
 
+def write_answers(folder: Path, answers: pd.DataFrame) -> None:
+    """Write the table of an audit, packed: of thousands of clips it repeats a few words."""
+    with crs_lib.replaced_file(folder / ANSWERS) as part:
+        answers.to_csv(part, index=False, compression={"method": "gzip", "mtime": 0})
+
+
+def read_answers(folder: Path) -> pd.DataFrame:
+    """The table of an audit, as `metrics.audit_answers` takes it."""
+    texts = {"recording_a": str, "recording_b": str}
+    table = pd.read_csv(folder / ANSWERS, dtype=texts)
+    return table.fillna({"recording_b": ""})
+
+
 def markdown_table(head: Sequence, rows: Iterable[Sequence]) -> str:
     """A table in markdown. head: the names of its columns."""
     lines = [head, ["---"] * len(head), *rows]
@@ -250,14 +264,19 @@ def write_table(path: Path, rows: list[list]) -> str:
     return table
 
 
-def audit_rows(answers: dict[str, dict], sets: list[int] | None = None) -> list[list]:
+def audit_rows(answers: dict[str, dict], sets: list[int]) -> list[list]:
     """The answers of an audit in per cent, the names of the columns first.
 
-    answers: group -> {"clips", "counted_as_two"}; of several `sets` also "sets", the share of each.
+    answers: as `metrics.audit_answers` has them. sets: of several each has a column.
     """
-    several = sets if sets and len(sets) > 1 else []
-    rows = [["clips", "number", "counted as two, %", *(f"set {number}" for number in several)]]
+    several = sets if len(sets) > 1 else []
+    head = ["clips", "number", "counted as two, %", "95 %", "above single clips", "95 %"]
+    rows = [[*head, *(f"set {number}" for number in several)]]
     for group, answer in answers.items():
-        shares = [answer["counted_as_two"], *(answer["sets"] if several else [])]
-        rows.append([group, answer["clips"], *(f"{100 * share:.1f}" for share in shares)])
+        row = [group, answer["clips"]]
+        for name in ("counted_as_two", "above_alone"):
+            mean, low, high = (f"{100 * answer[name][key]:.1f}" for key in ("mean", "low", "high"))
+            row += [mean, f"{low} to {high}"]
+        each = answer["counted_as_two"]["sets"] if several else []
+        rows.append([*row, *(f"{100 * share:.1f}" for share in each)])
     return rows

@@ -189,10 +189,8 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
     trainings = trainings_of(handed)
     for task, (script, model, constants) in trainings.items():
         names[task] = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
-        kept[task] = finished_run(names[task], f"{script}.py", constants)
-        taken_from = kept[task] and report.read_record(kept[task]).get("taken_from")
-        if taken_from and taken_from != (kept["counter"] and kept["counter"].name):
-            kept[task] = None  # its counter is no longer the one that counts
+        finished = finished_run(names[task], f"{script}.py", constants)
+        kept[task] = finished if is_of_counter(finished, kept.get("counter")) else None
     flow = finished_run(flow_name(set_number), f"{crs_lib.FLOW}.py", handed)
     is_tested = bool(flow) and report.read_record(flow)["trained_in"] == {
         task: run and run.name for task, run in kept.items()
@@ -203,6 +201,11 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
             print(f"{kept[task]} is finished")
         else:
             run_script(f"{script}.py", environment, **constants)
+            kept[task] = report.newest_finished(Path(handed["RESULTS"]), names[task])
+            if task == "counter":
+                kept = {
+                    n: run if is_of_counter(run, kept[task]) else None for n, run in kept.items()
+                }
     if is_tested:
         print(f"{flow} is finished")
     else:
@@ -215,6 +218,12 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
         print(f"{audit} is finished")
     else:
         run_script(f"{crs_lib.AUDIT}.py", environment, **handed)
+
+
+def is_of_counter(run: Path | None, counter: Path | None) -> bool:
+    """Whether a training, where it took a counter's names (--shared), took those of this one."""
+    taken_from = run and report.read_record(run).get("taken_from")
+    return not taken_from or taken_from == (counter and counter.name)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:

@@ -168,7 +168,7 @@ def main() -> None:
 
     table = test(test_rows)
     if TEST_UNSELECTED:
-        never = set_data.never_drawn(data, CONSTANTS, len(history))
+        _, never = set_data.split_by_drawn(data, CONSTANTS, len(history))
         figures = metrics.unweighted(metrics.two_label_figures, test(never)) if len(never) else {}
         more["unselected"] = {"mixtures": len(never), "exact_pair": figures.get("exact_pair")}
 

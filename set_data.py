@@ -186,10 +186,14 @@ def in_words(rows: np.ndarray, data: SetData) -> str:
     return " and ".join(singles + mixtures)
 
 
-def never_drawn(data: SetData, constants: dict, nb_epochs: int) -> np.ndarray:
-    """Rows of the training mixtures (originals) that no epoch of a run drew."""
-    drawn = [draw_mixtures(data, constants, epoch)[1] for epoch in range(nb_epochs)]
-    return np.delete(data.mixtures["train"], np.concatenate(drawn), axis=0)
+def split_by_drawn(data: SetData, constants: dict, nb_epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training mixtures (originals) that the first epochs of a run drew, and of those
+    that none of them did.
+    """
+    is_drawn = np.zeros(len(data.mixtures["train"]), dtype=bool)
+    for epoch in range(nb_epochs):
+        is_drawn[draw_mixtures(data, constants, epoch)[1]] = True
+    return data.mixtures["train"][is_drawn], data.mixtures["train"][~is_drawn]
 
 
 def recordings_of(stems: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:

@@ -21,7 +21,10 @@ SUMMARY_ROWS = (
     ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
     ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
     ("flow.gain.true_count_over_no_counter", "what the true count would gain (points)"),
-    ("flow.gain.with_counter_over_one_network", "what two networks gain over one (points)"),
+    (
+        "flow.gain.with_counter_over_one_network",
+        "what classifiers gain over the one network (points)",
+    ),
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,
@@ -37,7 +40,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     trainings whose weights it used, and the newest audits of their counters. path: of the JSON;
     the others lie beside it.
     Returns the summary: {"figures": {name: {"mean", "std", "low", "high", "sets"}}, "audit": as
-    pooled_audit has it, ...}. Raises InputError if a run is missing, or as refuse_other_work does.
+    metrics.audit_answers has it, ...}. Raises InputError if a run is missing, or as
+    refuse_other_work does.
     """
     flows = [report.newest_finished(results, name) for name in flow_names]
     if None in flows:
@@ -60,7 +64,7 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             figures[f"{task}.{name}"] = figure
     summary = {
         "figures": figures,
-        "audit": pooled_audit(audits),
+        "audit": metrics.audit_answers(list(map(report.read_answers, audits))) if audits else {},
         "sets": [record["set"] for record in records],
         "sample_rate": records[0]["sample_rate"],
         "model": records[0]["model"],
@@ -125,26 +129,6 @@ def find_audits(results: Path, counters: list[str]) -> list[Path]:
     for path in sorted(results.glob(f"*_audit_*/{report.RECORD}"), key=report.last_change):
         newest_of[report.read_record(path.parent)["audited"]] = path.parent
     return [newest_of[name] for name in counters] if set(counters) <= set(newest_of) else []
-
-
-def pooled_audit(audits: list[Path]) -> dict[str, dict]:
-    """Group of clips -> how many all audits together have, the share of them counted as two, and
-    "sets", the share of each audit.
-    """
-    answers = [report.read_record(folder)["test"] for folder in audits]
-    pooled = {}
-    for group in answers[0] if answers else ():
-        of_group = [some[group] for some in answers]
-        clips = [answer["clips"] for answer in of_group]
-        shares = [answer["counted_as_two"] for answer in of_group]
-        together = sum(n * share for n, share in zip(clips, shares, strict=True)) / sum(clips)
-        pooled[group] = {
-            **of_group[0],
-            "clips": sum(clips),
-            "counted_as_two": together,
-            "sets": shares,
-        }
-    return pooled
 
 
 def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:

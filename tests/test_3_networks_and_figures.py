@@ -183,7 +183,7 @@ def test_two_label_figures_look_at_mixtures_only():
 
 
 def test_a_clip_weighs_the_product_of_its_recordings_counts():
-    weights = metrics.draw_weights([MIXED, MIXED.iloc[:3]], nb_draws=200, seed=1)
+    weights = list(metrics.draw_weights([MIXED, MIXED.iloc[:3]], nb_draws=200, seed=1))
     assert weights[0].shape == (200, 5)
     np.testing.assert_array_equal(weights[0][:, :3], weights[1])
     np.testing.assert_array_equal(weights[0][:, :3].sum(axis=1), 3)
@@ -432,9 +432,10 @@ def test_what_was_never_drawn_is_the_rest():
     )
     constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1}
     drawn = set().union(*(set_data.draw_mixtures(data, constants, e)[1].tolist() for e in range(3)))
-    rest = set_data.never_drawn(data, constants, 3)
+    found, rest = set_data.split_by_drawn(data, constants, 3)
     assert 30 < len(drawn) < 91
     assert set(rest[:, 0].tolist()) == set(range(100)) - drawn
+    assert set(found[:, 0].tolist()) == drawn
 
 
 def test_no_two_trainings_share_their_random_numbers():

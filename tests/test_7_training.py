@@ -54,7 +54,7 @@ def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path):
     place = (tmp_path / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
     network, content = networks.load_network(*place)
     data = set_data.choose_files(str(demo), "", 1, 4000, 1)
-    never = set_data.never_drawn(data, content["constants"], 3)
+    _, never = set_data.split_by_drawn(data, content["constants"], 3)
     assert len(never) == record["unselected"]["mixtures"]
     stems = hearing.load(data.stems, 4000, torch.device("cpu"))
     twos = networks.logits_of(network, stems, never, 256).argmax(dim=1)
@@ -213,7 +213,7 @@ def test_the_give_away_baseline_finds_a_planted_one():
     stems = torch.rand(80, 4000, generator=torch.manual_seed(0)) - 0.5
     constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
-    counts = flow.giveaway_counts(stems, data, rows, constants)
+    counts = flow.giveaway_counts(stems, data, rows, rows, constants)
     assert (counts == np.repeat([1, 2], 40)).all()
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
@@ -275,15 +276,29 @@ def test_a_clip_that_is_not_tested_any_more_is_not_mistaken_for_another(demo, sh
     assert f"Without sounds: {demo} does not hold what set 1 was tested on" in page.text
 
 
-def audit(root, results, number, counter, group, clips, share, seed=0):
+def audit(root, results, number, counter, group, nb_two, seed=0):
+    """An audit of ten single clips, of which one was counted as two, and of twenty of a group."""
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
     constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": seed}
     run = report.new_run("audit", "asc", constants, report.data_stamps(constants))
-    answers = {
-        group: {"clips": clips, "counted_as_two": share},
-        "softer": {"clips": 2 * clips, "counted_as_two": 0.5, "softer_db": 3},
-    }
-    record = {**report.header(run, {}), "audited": counter, "test": answers}
+    groups = {"alone": (10, 1, math.nan), group: (20, nb_two, math.nan), "softer": (20, 10, 3)}
+    tables = [
+        pd.DataFrame(
+            {
+                "group": name,
+                "softer_db": softer_db,
+                "recording_a": [str(100 * number + clip) for clip in range(nb_clips)],
+                "recording_b": "",
+                "count": [2] * nb_twos + [1] * (nb_clips - nb_twos),
+            }
+        )
+        for name, (nb_clips, nb_twos, softer_db) in groups.items()
+    ]
+    if number == 2:  # a group that only some sets have
+        tables.append(tables[0].assign(group="of this set alone"))
+    table = pd.concat(tables)
+    report.write_answers(run.folder, table)
+    record = {**report.header(run, {}), "audited": counter, "test": {}}
     crs_lib.write_json(run.folder / report.RECORD, record)
 
 
@@ -299,27 +314,30 @@ def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, d
     for number, counter in ((1, "another run"), (2, counters[1])):
         page, _, _ = show(results)
         assert missing in page.text
-        audit(demo, results, number, counter, group, 10, 0.5)
+        audit(demo, results, number, counter, group, 10)
     page, _, _ = show(results)
     assert missing in page.text
-    audit(demo, results, 1, counters[0], group, 30, 0.1)
+    audit(demo, results, 1, counters[0], group, 2)
     page, source, _ = show(results)
-    # 3 of 30 and 5 of 10; both sets beside it.
-    cells = "<td>40</td><td>20.0</td><td>10.0</td><td>50.0</td>"
-    assert f"<td>two &lt;b&gt;clips&lt;/b&gt; &amp; more</td>{cells}" in source
+    # 2 and 10 of 20; both sets beside it.
+    cells = r"<td>40</td><td>30\.0</td><td>[\d.]+ to [\d.]+</td>"
+    cells += r"<td>20\.0</td><td>[\d.]+ to [\d.]+</td><td>10\.0</td><td>50\.0</td>"
+    assert re.search(f"<td>two &lt;b&gt;clips&lt;/b&gt; &amp; more</td>{cells}", source)
+    assert "of this set alone" not in source
     assert group in page.text and not page.all("b")
     alts = [image["alt"] for image in page.all("img")]
     assert "share of clips counted as two, by group" in alts
     # An audit of a counter trained again replaces the earlier one.
-    audit(demo, results, 1, counters[0], group, 30, 0.7)
-    found = summary.pooled_audit(summary.find_audits(results, counters))
-    assert found[group] == {
-        "clips": 40,
-        "counted_as_two": pytest.approx(0.65),
-        "sets": [0.7, 0.5],
-    }
-    assert found["softer"]["clips"] == 80 and found["softer"]["softer_db"] == 3
-    audit(demo, results, 2, counters[1], group, 10, 0.5, seed=5)
+    audit(demo, results, 1, counters[0], group, 14)
+    audits = summary.find_audits(results, counters)
+    found = metrics.audit_answers(list(map(report.read_answers, audits)))
+    assert found[group]["clips"] == 40 and "softer_db" not in found[group]
+    shares, above = found[group]["counted_as_two"], found[group]["above_alone"]
+    assert shares["sets"] == [0.7, 0.5] and shares["mean"] == pytest.approx(0.6)
+    assert shares["low"] < 0.5 and shares["high"] > 0.7
+    assert above["mean"] == pytest.approx(0.5)
+    assert found["softer"]["clips"] == 40 and found["softer"]["softer_db"] == 3
+    audit(demo, results, 2, counters[1], group, 10, seed=5)
     flows = [crs_lib.flow_name("asc", "isocc", number, 4000) for number in (1, 2)]
     with pytest.raises(crs_lib.InputError, match="its SEED is 5, not 0; one table"):
         summary.summarise(results, flows, tmp_path / "summary.json")

@@ -28,6 +28,7 @@ import crs_lib
 import hearing
 import metrics
 import networks
+import report
 import set_data
 import summary
 
@@ -181,6 +182,13 @@ def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
         assert (alike["one_network"] == names[alike.index]).all()
     assert len(table[table["count"] == 1]) and len(table[table["count"] == 2])
 
+    rival = (*flags[:-1], "--train-on", "both", "--epochs", 1)
+    here(TWO_LABEL, *rival, status=0)
+    here("overall_flow.py", *places, "--classifier-model", "asc", status=0)
+    (tested,) = tmp_path.glob("*_overall_flow_asc-asc_*/predictions.csv")
+    ways = set(metrics.WAYS) & set(pd.read_csv(tested).columns)
+    assert ways == set(metrics.WAYS) - {"one_network"}, "the flow is the one network"
+
     both = here(TWO_LABEL, *flags, "--train-on", "both", status=1)
     assert "--shared trains nothing: leave out --train-on both" in both
     path = models / "audio_source_counter_asc_set1_4k.pt"
@@ -202,11 +210,19 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     flags = (*places, "--shared", "--no-joint", "--oversample", 2, "--epochs", 1)
     for script in (SINGLE, TWO_LABEL):
         succeed(script, *flags, "--model", "asc", cwd=home)
+    (counter,) = results.glob(f"*{COUNTER[:-3]}*")
 
     def scripts_that_run():
         run_all, ran = load_script("run_all.py"), []
         run_all.CLASSIFIER_MODEL = "asc"
-        run_all.run_script = lambda script, *_, **__: ran.append(script)
+
+        def run_script(script, *_, **__):
+            ran.append(script)
+            if script == COUNTER:  # trained anew: a run that was not there yet
+                anew = shutil.copytree(counter, counter.with_name(f"2099{counter.name[4:]}"))
+                (anew / "run.json").touch()
+
+        run_all.run_script = run_script
         handed = {"DATASET": "dataset_demo", "RESULTS": str(results), "MODELS": str(models)}
         handed |= {"SHARED": True, "JOINT": False, "OVERSAMPLE": 2, "EPOCHS": 1}
         run_all.train_and_test(1, {**run_all.CONSTANTS, **handed}, {})
@@ -217,6 +233,11 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     record = json.loads(single.read_text())
     single.write_text(json.dumps({**record, "taken_from": "another"}))
     assert scripts_that_run() == [SINGLE, TWO_LABEL, "overall_flow.py"]
+    single.write_text(json.dumps(record))
+    assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]
+    # A counter without weights is trained again: then none of the old names is kept.
+    (models / "audio_source_counter_asc_set1_4k.pt").unlink()
+    assert scripts_that_run() == [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py"]
 
 
 def test_more_sets_than_the_headlines_bring_its_summary_too(monkeypatch, tmp_path):
@@ -392,12 +413,24 @@ def test_the_audit_asks_the_counter(home, tmp_path, here):
     (counter,) = (home / "results").glob("*_audio_source_counter_asc_set1_4k/predictions.csv")
     table = pd.read_csv(counter, keep_default_na=False)
     is_mixture = table["recording_b"] != ""
-    answers = record["test"]
-    expected = (table["count"] == 2)[~is_mixture].mean()
-    assert answers["single clips"] == {"clips": 4, "counted_as_two": pytest.approx(expected)}
-    expected = (table["count"] == 2)[is_mixture].mean()
-    assert answers["mixtures, one stem 0 dB down"]["counted_as_two"] == pytest.approx(expected)
+    answers, is_two = record["test"], table["count"] == 2
+    alone, mixed = is_two[~is_mixture].mean(), is_two[is_mixture].mean()
+    assert answers["single clips"]["clips"] == 4
+    assert answers["single clips"]["counted_as_two"]["mean"] == pytest.approx(alone)
+    mixtures = answers["mixtures, one stem 0 dB down"]
+    assert mixtures["clips"] == is_mixture.sum() and mixtures["softer_db"] == 0
+    assert mixtures["counted_as_two"]["mean"] == pytest.approx(mixed)
+    assert mixtures["above_alone"]["mean"] == pytest.approx(mixed - alone)
+    assert answers["mixtures, one stem 3 dB down"]["clips"] == 2 * is_mixture.sum()
     assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
+    every = report.read_answers(folder)
+    # What the counter learned from is no test clip, and of the training mixtures none is both.
+    learned = {name: of for name, of in every.groupby("group") if name.startswith("training")}
+    assert len(learned) == 3
+    tested = set(table["recording_a"])
+    assert all(tested.isdisjoint(of["recording_a"]) for of in learned.values())
+    drawn, never = (learned[f"training mixtures {n}"] for n in ("that were drawn", "never drawn"))
+    assert len(drawn) and len(never)
     assert record["synthetic"] and os.path.getsize(folder / "audit.png") < 300_000
 
 
