@@ -11,7 +11,7 @@
 # make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
 # make examples   what predict.py and the page show, with the shipped weights, for the README
 # make pictures   the README's, of flow, data and networks, from the recordings that make run prepared
-# make docs   the tables of the README and of the audit's page from the files that hold them
+# make docs   the tables of the README and of the pages in results_published/, from the files that hold them
 
 PYTHON ?= python3
 VENV = .venv
@@ -55,6 +55,7 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 
 docs: $(VENV)/installed
+	$(RUN) docs/aims.py
 	$(RUN) docs/fill_pages.py
 
 pictures: $(VENV)/installed

@@ -264,6 +264,12 @@ def write_table(path: Path, rows: list[list]) -> str:
     return table
 
 
+def percent(figure: dict) -> list[str]:
+    """The mean of a figure, as `metrics.with_intervals` has it, and its interval, in per cent."""
+    mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
+    return [mean, f"{low} to {high}"]
+
+
 def audit_rows(answers: dict[str, dict], sets: list[int]) -> list[list]:
     """The answers of an audit in per cent, the names of the columns first.
 
@@ -273,10 +279,8 @@ def audit_rows(answers: dict[str, dict], sets: list[int]) -> list[list]:
     head = ["clips", "number", "counted as two, %", "95 %", "above single clips", "95 %"]
     rows = [[*head, *(f"set {number}" for number in several)]]
     for group, answer in answers.items():
-        row = [group, answer["clips"]]
-        for name in ("counted_as_two", "above_alone"):
-            mean, low, high = (f"{100 * answer[name][key]:.1f}" for key in ("mean", "low", "high"))
-            row += [mean, f"{low} to {high}"]
-        each = answer["counted_as_two"]["sets"] if several else []
-        rows.append([*row, *(f"{100 * share:.1f}" for share in each)])
+        shares = answer["counted_as_two"]
+        each = [f"{100 * share:.1f}" for share in shares["sets"] if several]
+        row = [group, answer["clips"], *percent(shares), *percent(answer["above_alone"])]
+        rows.append([*row, *each])
     return rows

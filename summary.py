@@ -146,26 +146,30 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     for name, label in SUMMARY_ROWS:
         figure = summary["figures"].get(name)
         if figure is None:
-            continue  # this counter never learned names
-        mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
+            continue  # a way that this flow has not
         each = [figure["std"], *figure["sets"]] if several else []
-        rows.append([label, mean, f"{low} to {high}", *(f"{100 * value:.1f}" for value in each)])
+        rows.append([label, *report.percent(figure), *(f"{100 * value:.1f}" for value in each)])
     return f"{note}{summary['model']}.", rows
 
 
 def way_rows(figures: dict[str, dict]) -> list[list[str]]:
     """How often each way to names is right (exact set) on single clips, on mixtures and on both
-    alike, in per cent, the names of the columns first. figures: of a summary.
+    alike, in per cent, and what it gains over the rival without a counter, in points; the names of
+    the columns first. figures: of a summary.
     """
-    rows = [["way to the names", "single clips", "mixtures", "mean of the two", "95 % interval"]]
+    head = ["way to the names", "single clips", "mixtures", "mean of the two", "95 %"]
+    rows = [[*head, "over no counter", "95 %"]]
     for way, label in metrics.WAYS.items():
-        of_way = [
-            figures.get(f"flow.{way}.exact_set_{n}") for n in ("single", "mixture", "balanced")
-        ]
-        if of_way[0] is None:
-            continue  # this counter never learned names
-        low, high = (f"{100 * of_way[-1][key]:.1f}" for key in ("low", "high"))
-        rows.append([label, *(f"{100 * f['mean']:.1f}" for f in of_way), f"{low} to {high}"])
+        of_way = {
+            clips: figures.get(f"flow.{way}.exact_set_{clips}")
+            for clips in ("single", "mixture", "balanced")
+        }
+        if of_way["single"] is None:
+            continue  # a way that this flow has not
+        gain = figures.get(f"flow.gain.{way}_over_no_counter")
+        single, mixture, balanced = map(report.percent, of_way.values())
+        gained = report.percent(gain) if gain else ["", ""]
+        rows.append([label, single[0], mixture[0], *balanced, *gained])
     return rows
 
 

@@ -16,6 +16,7 @@ import bench_lib  # noqa: E402
 
 import crs_lib  # noqa: E402
 import networks  # noqa: E402
+import report  # noqa: E402
 
 fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
 
@@ -23,10 +24,17 @@ fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
 @pytest.mark.parametrize("name", fill_pages["PAGES"])
 def test_pages_show_what_their_files_hold(name):
     text = (HERE / name).read_text(encoding="utf-8")
-    assert text.count("<!-- from ") == text.count("<!-- end -->") >= 4
+    assert text.count("<!-- from ") == text.count("<!-- end -->") >= 1
     assert fill_pages["filled"](HERE / name) == text, "run  make docs"
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (HERE / name).parent.joinpath(picture).exists()
+
+
+def test_the_table_of_aims_is_of_what_is_published():
+    aims = runpy.run_path(str(DOCS / "aims.py"))
+    head, *below = aims["rows"]()
+    written = (aims["PUBLISHED"] / "aims.md").read_text(encoding="utf-8")
+    assert written == report.markdown_table(head, below) + "\n", "run  make docs"
 
 
 def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatch):
