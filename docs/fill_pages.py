@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "results_published/audit.md", "results_published/trials.md")
+PAGES = (
+    "README.md",
+    "benchmarks/README.md",
+    "results_published/audit.md",
+    "results_published/trials.md",
+)
 BLOCK = re.compile(r"(<!-- from (\S+?)(?:: (.*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
