@@ -55,7 +55,7 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 
 docs: $(VENV)/installed
-	$(RUN) docs/aims.py
+	$(RUN) docs/tables.py
 	$(RUN) docs/fill_pages.py
 
 pictures: $(VENV)/installed

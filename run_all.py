@@ -45,7 +45,7 @@ WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), n
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
-SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
+SHARED = False  # classifiers take the names that the counter, of the same network, learned
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
@@ -66,7 +66,7 @@ CONSTANTS = crs_lib.constants_from_command_line(
 )
 
 DEMO = "dataset_demo"
-HEADLINE = [1, 2, 3, 4, 5]  # sets on whose validation clips networks and constants were chosen
+HEADLINE = [1, 2, 3, 4, 5]  # whose test clips no choice of networks and constants saw
 
 
 def start(words: list[str], **options: object) -> subprocess.CompletedProcess:

@@ -69,12 +69,16 @@ def text(
         ),
         "Half precision was taken where a network then answers every test clip as before; it is "
         "loaded as full precision.",
+        *(
+            ["One network was trained: the three files hold its count and its names."]
+            * bool(records["single"].get("taken_from"))
+        ),
         "## What they were trained on",
         f"ESC-10: {sum(nb_clips.values())} five-second recordings of {len(data.classes)} classes "
         f"({', '.join(data.classes)}), at {rate} Hz. Set {number} of this project's division: "
-        f"{nb_clips['train']} clips to train, with their mixtures; {nb_clips['val']} to choose the "
-        f"epoch and the counter's threshold; {nb_clips['test']} and their mixtures to test. No "
-        "field recording is on both sides of training, and the test clips were never heard in it.",
+        f"{nb_clips['train']} clips to train, {nb_clips['val']} to choose the epoch and the "
+        f"counter's threshold, {nb_clips['test']} to test, each with their mixtures. No field "
+        "recording is on both sides of training, and the test clips were never heard in it.",
         "Credit: K. J. Piczak, *ESC: Dataset for Environmental Sound Classification*, ACM "
         "Multimedia 2015 ([ESC-10](https://github.com/karoldvl/ESC-10), doi:10.7910/DVN/YDEPUT), "
         "available under [Creative Commons Attribution]"

@@ -16,7 +16,6 @@ import bench_lib  # noqa: E402
 
 import crs_lib  # noqa: E402
 import networks  # noqa: E402
-import report  # noqa: E402
 
 fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
 
@@ -30,11 +29,11 @@ def test_pages_show_what_their_files_hold(name):
         assert (HERE / name).parent.joinpath(picture).exists()
 
 
-def test_the_table_of_aims_is_of_what_is_published():
-    aims = runpy.run_path(str(DOCS / "aims.py"))
-    head, *below = aims["rows"]()
-    written = (aims["PUBLISHED"] / "aims.md").read_text(encoding="utf-8")
-    assert written == report.markdown_table(head, below) + "\n", "run  make docs"
+def test_the_tables_are_of_what_is_published():
+    pages = runpy.run_path(str(DOCS / "tables.py"))["pages"]()
+    assert len(pages) == 3
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, "run  make docs"
 
 
 def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """On the real recordings, where the environment's ESC50_DIR names an ESC-50 folder."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +47,16 @@ def test_no_recording_lies_on_both_sides(real, real_esc50):
     for name in ("src_file", "fold", "take"):
         assert (both[f"{name}_x"] == both[f"{name}_y"]).all()
     assert (both["class"] == both["category"]).all()
+
+
+def test_how_many_pairs_of_one_class_are_takes_of_one_recording(real):
+    """What the audit's page says of the test clips of sets 1 to 5, whose last digits are odd."""
+    names = names_of(real).assign(digit=lambda table: table["number"].astype(int) % 10)
+    by_set = names[names["digit"] % 2 == 1].groupby(["class", "digit"])["src_file"]
+    pairs = [pair for _, recordings in by_set for pair in combinations(recordings, 2)]
+    alike = sum(first == second for first, second in pairs)
+    page = (HERE / "results_published" / "audit.md").read_text(encoding="utf-8")
+    assert f"{alike} of {len(pairs)} pairs are takes of one recording" in page
 
 
 def test_the_committed_division_is_this_one(real):

@@ -1,0 +1,87 @@
+"""Write results_published/aims.md: what was aimed at, what the published sets 1 to 5 reached.
+
+python docs/aims.py
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import crs_lib
+import report
+
+PUBLISHED = crs_lib.HERE / "results_published"
+# Configuration -> the aim (per cent) of each figure of its summary, and minutes to train a set.
+AIMS = {
+    "4k": (85, 80, 60, 55, 40),
+    "logmel-logmel_16k": (95, 96.65, 85, 85, None),
+}
+FIGURES = {
+    "counter.accuracy_balanced": "counter: one class or two (balanced)",
+    "single.accuracy": "single-label accuracy",
+    "two_label.exact_pair": "two-label: exact pair",
+    "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
+}
+
+
+def core_minutes(folder: Path, summary: dict) -> float:
+    """Minutes of one core that training all networks of a set took, the mean of its sets."""
+    records = [report.read_record(folder / run) for run in summary["runs"]]
+    trainings = [record for record in records if record.get("history")]
+    seconds = sum(record["seconds"] * record["machine"]["threads"] for record in trainings)
+    return seconds / 60 / len(summary["sets"])
+
+
+def published(name: str) -> tuple[Path, dict]:
+    """The folder of a configuration, and its summary over sets 1 to 5."""
+    path = PUBLISHED / name / f"summary_{name}_5.json"
+    return path.parent, json.loads(path.read_text(encoding="utf-8"))
+
+
+def aims() -> str:
+    """The table of aims: of each configuration aim, reached and what is missing."""
+    columns = []
+    for name, (*wanted, most_minutes) in AIMS.items():
+        folder, summary = published(name)
+        column = []
+        for figure, aim in zip(FIGURES, wanted, strict=True):
+            reached = 100 * summary["figures"][figure]["mean"]
+            column.append([f"{aim}", f"{reached:.1f}", f"{max(0, aim - reached):.1f}"])
+        minutes = core_minutes(folder, summary) / 2
+        column.append([f"{most_minutes or ''}", f"{minutes:.0f}", ""])
+        columns.append(column)
+    head = ["figure"]
+    for model in ("4 kHz", "log-mel"):
+        head += [f"{model}: aim", "reached", "missing"]
+    labels = [*FIGURES.values(), "minutes of 2 cores to train a set's networks, one a core"]
+    rows = ([label, *a, *b] for label, a, b in zip(labels, *columns, strict=True))
+    return report.markdown_table(head, rows) + "\n"
+
+
+def answer(name: str) -> str:
+    """Where the names of a configuration's flow are lost, and what the counter gains, in words."""
+    figures = published(name)[1]["figures"]
+    ways = (f"flow.{way}.exact_set_balanced" for way in ("true_count", "with_counter"))
+    true_count, with_counter = (100 * figures[way]["mean"] for way in ways)
+    gains = (f"flow.gain.{way}_over_no_counter" for way in ("for_names", "true_count"))
+    (gain, interval), (at_most, at_most_interval) = (report.percent(figures[g]) for g in gains)
+    return (
+        f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
+        f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
+        f"the counter gains {gain} points ({interval}), where the true count would gain {at_most} "
+        f"({at_most_interval}).\n"
+    )
+
+
+def pages() -> dict[Path, str]:
+    """What this script writes, by file."""
+    answers = {PUBLISHED / f"answer_{name}.md": answer(name) for name in AIMS}
+    return {PUBLISHED / "aims.md": aims(), **answers}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(text)
