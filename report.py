@@ -266,7 +266,9 @@ def write_table(path: Path, rows: list[list]) -> str:
 
 def percent(figure: dict) -> list[str]:
     """The mean of a figure, as `metrics.with_intervals` has it, and its interval, in per cent."""
-    mean, low, high = (f"{100 * figure[key]:.1f}" for key in ("mean", "low", "high"))
+    # Zero has no sign: + 0.0 takes it away.
+    rounded = (round(100 * figure[key], 1) + 0.0 for key in ("mean", "low", "high"))
+    mean, low, high = (f"{value:.1f}" for value in rounded)
     return [mean, f"{low} to {high}"]
 
 
