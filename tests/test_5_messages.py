@@ -70,6 +70,7 @@ def test_a_shared_constant_has_one_default_and_one_meaning():
                 "EPOCHS",
                 "LEARNING_RATE",
                 "BATCH",
+                "PATIENCE",
                 "SEED",
                 "WRITE",
                 "MODEL",

@@ -23,7 +23,8 @@ def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(demo, tmp
         assert numbers(folder.parent) == numbers(beside[folder.parent.name[20:]])
     written = json.loads((tmp_path / "summary_4k_2.json").read_text())
     assert all(len(figure["sets"]) == 2 for figure in written["figures"].values())
-    assert all(len(answer["sets"]) == 2 for answer in written["audit"].values())
+    answers = [answer["counted_as_two"] for answer in written["audit"].values()]
+    assert all(len(answer["sets"]) == 2 for answer in answers)
     table = (tmp_path / "summary_4k_2.md").read_text()
     assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
     rows = pd.read_csv(tmp_path / "summary_4k_2.csv", index_col="figure")
