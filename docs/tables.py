@@ -1,6 +1,7 @@
-"""Write results_published/aims.md: what was aimed at, what the published sets 1 to 5 reached.
+"""Write what the pages quote of the published sets 1 to 5: results_published/aims.md, what was
+aimed at and reached, and answer_<configuration>.md, whether knowing the count pays.
 
-python docs/aims.py
+python docs/tables.py
 """
 
 import json

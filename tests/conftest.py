@@ -4,11 +4,13 @@ import importlib.util
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent.parent
@@ -112,13 +114,21 @@ def prepare(root):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """The root of a small synthetic set, prepared: 4 classes x 10 clips. Not to be changed."""
-    root = tmp_path_factory.mktemp("demo") / "data"
-    flags = ("--synthetic", "--clips-per-class", 10, "--nb-classes", len(CLASSES))
-    succeed("0_get_esc50.py", "--dataset", root, *flags)
-    prepare(root)
-    succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 2)
-    return root
+    """The root of a small synthetic set, prepared: 4 classes x 10 clips. Not to be changed.
+
+    Of the processes that run tests the first one makes it, each takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made, root = shared / "demo_made", tmp_path_factory.mktemp("demo") / "data"
+    with FileLock(shared / "demo_made.lock"):
+        if not made.exists():
+            flags = ("--synthetic", "--clips-per-class", 10, "--nb-classes", len(CLASSES))
+            succeed("0_get_esc50.py", "--dataset", root, *flags)
+            prepare(root)
+            succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 2)
+            root.rename(made)
+    return shutil.copytree(made, root)
 
 
 @pytest.fixture(scope="session")

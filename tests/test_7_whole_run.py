@@ -312,23 +312,34 @@ def test_a_second_whole_run_keeps_what_is_finished(home):
     assert out.count("is finished") == 6 and out.count("is up to date") == 7
 
 
-def test_runs_without_their_weights_are_kept_where_the_flow_tested_them(home, tmp_path):
+def test_runs_without_their_weights_are_kept_where_the_flow_tested_them(
+    home, tmp_path, monkeypatch, capsys
+):
     """As results_published/ holds them; a flow of other runs is none of theirs."""
-    results = tmp_path / "results"
-    shutil.copytree(home / "results", results, ignore=shutil.ignore_patterns("last.pt"))
-    places = ("--dataset", "dataset_demo", "--results", results, "--models", tmp_path / "models")
-    before = sorted(results.iterdir())
-    out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
-    assert sorted(results.iterdir()) == before and out.count("is finished") == 6
-    (flow,) = results.glob("*_overall_flow_*/run.json")
+    monkeypatch.chdir(home)
+    shutil.copytree(
+        "results", tmp_path, ignore=shutil.ignore_patterns("last.pt"), dirs_exist_ok=True
+    )
+    handed = {
+        "DATASET": "dataset_demo",
+        "RESULTS": str(tmp_path),
+        "MODELS": str(tmp_path / "models"),
+    }
+    handed |= {"JOINT": False, "OVERSAMPLE": 2, "EPOCHS": 1}
+
+    def scripts_that_run():
+        run_all, ran = load_script("run_all.py"), []
+        run_all.run_script = lambda script, *_, **__: ran.append(script)
+        run_all.train_and_test(1, {**run_all.CONSTANTS, **handed}, {})
+        return ran
+
+    assert scripts_that_run() == []
+    assert capsys.readouterr().out.count("is finished") == 6
+    (flow,) = tmp_path.glob("*_overall_flow_*/run.json")
     record = json.loads(flow.read_text())
     record["trained_in"]["single"] = "another"
     flow.write_text(json.dumps(record))
-    out = succeed("run_all.py", *places, *TINY_RUN, cwd=home)
-    assert out.count("is finished") == 0
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == sorted(
-        path.name for path in (home / "models").iterdir()
-    )
+    assert scripts_that_run() == [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py"]
 
 
 def test_weights_hold_what_prediction_needs_and_no_code(home):
