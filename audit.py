@@ -106,6 +106,7 @@ def make_groups(
     groups = {
         "single clips": Group(tested, level(singles)),
         "single clips, pitch-shifted": Group(tested, level(copies)),
+        "single clips, a second later": Group(tested, level(later)),
     }
     for gain in GAINS_DB:
         amplified = level(singles) * 10 ** (gain / 20)

@@ -76,7 +76,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
             content = read(last, CHECKPOINT_KINDS)
             nb_epochs = len(content["state"]["history"])
         except (InputError, KeyError, TypeError):
-            print(f"{last} cannot be read and is passed over")
+            print(f"{last} is damaged or of an earlier version, and is passed over")
             continue
         if report.is_same_work(content, run.constants, run.data):
             locks.hold(record)

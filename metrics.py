@@ -12,18 +12,21 @@ import numpy as np
 import pandas as pd
 
 NB_DRAWS = 1000  # of the bootstrap
-# The ways from a clip to names that the overall flow compares, in words.
+# The ways from a clip to names that are compared, in words; the rival is the network of no_counter.
 WAYS = {
     "with_counter": "with the counter",
     "for_names": "with it, threshold for names",
     "true_count": "true count given",
     "no_counter": "without a counter",
+    "rival_with_counter": "its network, told the counter's count",
+    "rival_true_count": "its network, told the true count",
     "one_network": "one network counts and names",
 }
 # Of two ways, what the first gains over the second; `for_names` and `no_counter` have thresholds
 # that were chosen alike.
 GAINS = (
     *((way, "no_counter") for way in WAYS if way != "no_counter"),
+    ("true_count", "rival_true_count"),
     ("with_counter", "one_network"),
 )
 
@@ -116,6 +119,41 @@ def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     }
 
 
+def tell_rival(flow: pd.DataFrame, rival: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of a flow with two more ways: the rival's names once it is told how many
+    there are, by the counter or in truth. So count and network are told apart: what knowing the
+    count gains one network, and what other networks gain where both know it.
+
+    rival: the predictions of the network trained on both, on the same clips.
+    """
+    rival = rival.set_index("clip").loc[flow["clip"]].reset_index()
+    best = rival.filter(regex="^score_").idxmax(axis=1).str.removeprefix("score_")
+    is_mixture = rival["recording_b"] != ""
+    return flow.assign(
+        rival_with_counter=best.where(flow["count"].to_numpy() == 1, rival["pair"]).to_numpy(),
+        rival_true_count=best.where(~is_mixture, rival["pair"]).to_numpy(),
+    )
+
+
+def shares_by_truth(flow: pd.DataFrame) -> pd.DataFrame:
+    """How often a flow is right on the single clips of each class and the mixtures of each pair.
+
+    flow: its predictions, of one or more sets. Returns truth, clips, and the shares counted_right,
+    named_right (the true count given) and exact_set (with the counter).
+    """
+    right = pd.DataFrame(
+        {
+            "truth": flow["truth"],
+            "counted_right": flow["count"] == 1 + flow["truth"].str.count(r"\+"),
+            "named_right": flow["true_count"] == flow["truth"],
+            "exact_set": flow["with_counter"] == flow["truth"],
+        }
+    )
+    shares = right.groupby("truth").mean()
+    shares.insert(0, "clips", right.groupby("truth").size())
+    return shares.reset_index()
+
+
 def audit_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     """Share of the clips of each `group` whose `count` is two, and `above_alone`, how much more
     that is than of the single clips, the first group.
@@ -181,8 +219,8 @@ def draw_weights(
     """Bootstrap over recordings: weights of the clips of each table, each (nb_draws, clips).
 
     A draw takes as many recordings as the tables have, with replacement; a single clip weighs as
-    often as its recording was drawn, a mixture the product of its two recordings' counts. All
-    tables share the draws, as they share recordings.
+    often as its recording was drawn, a mixture the product of its two recordings' counts (of two
+    clips of one recording: its count). All tables share the draws, as they share recordings.
     """
     columns = [table[side] for table in tables for side in ("recording_a", "recording_b")]
     recordings = np.setdiff1d(np.concatenate(columns).astype(str), [""])
@@ -190,12 +228,13 @@ def draw_weights(
     counts = np.random.default_rng(seed).multinomial(len(recordings), chances, size=nb_draws)
     counts = np.column_stack([counts, np.ones(nb_draws, dtype=counts.dtype)])
     for table in tables:
-        factors = []
-        for side in ("recording_a", "recording_b"):
-            names = table[side].to_numpy(str)
+        first, second = (table[side].to_numpy(str) for side in ("recording_a", "recording_b"))
+        second = np.where(second == first, "", second)
+        product = np.ones((nb_draws, len(table)))
+        for names in (first, second):
             column = np.where(names == "", len(recordings), np.searchsorted(recordings, names))
-            factors.append(counts[:, column])
-        yield (factors[0] * factors[1]).astype(float)
+            product *= counts[:, column]
+        yield product
 
 
 def unweighted(

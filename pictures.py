@@ -78,15 +78,15 @@ def draw_confusion(
 
 
 def draw_pairs(
-    path: Path, synthetic: bool, truth: pd.Series, correct: pd.Series, title: str
+    path: Path, synthetic: bool, truth: pd.Series, shares: pd.Series, title: str
 ) -> None:
     """How many per cent are right of each class's single clips (diagonal) and each pair's mixtures.
 
-    truth: names joined by +, sorted. correct: of the same clips.
+    truth: names joined by +, sorted, each once. shares: in [0, 1], of each.
     """
     names = truth.str.split("+")
     labels = sorted(names.explode().unique())
-    shares = correct.groupby([names.str[-1].rename("second"), names.str[0].rename("first")]).mean()
+    shares = shares.set_axis(pd.MultiIndex.from_arrays([names.str[-1], names.str[0]]))
     shares = shares.unstack().reindex(index=labels, columns=labels)
     texts = (100 * shares).round().astype("Int64").astype(str).where(shares.notna(), "")
     draw_matrix(path, synthetic, shares, texts, ("", ""), title)
@@ -121,28 +121,17 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
     their paths.
     """
     flows = pd.concat([read_predictions(results / run) for run in summary["flows"]])
+    shares = metrics.shares_by_truth(flows)
     singles = pd.concat([read_predictions(results / run) for run in summary["singles"]])
     found = [path.with_name(f"{path.stem}_{n}.png") for n in ("confusion", "counter", "pairs")]
     labels = sorted(singles["truth"].unique())
-    synthetic, flows = summary["synthetic"], flows.reset_index(drop=True)
+    synthetic = summary["synthetic"]
     title = "single clips: the single-label classifier"
     draw_confusion(found[0], synthetic, singles["truth"], singles["names"], labels, title)
-    counted = flows["count"] == 1 + flows["truth"].str.count(r"\+")
-    draw_pairs(
-        found[1],
-        synthetic,
-        flows["truth"],
-        counted,
-        "counter: right count (%); diagonal: one class",
-    )
-    named = flows["with_counter"] == flows["truth"]
-    draw_pairs(
-        found[2],
-        synthetic,
-        flows["truth"],
-        named,
-        "flow: exact set of names (%); diagonal: one class",
-    )
+    title = "counter: right count (%); diagonal: one class"
+    draw_pairs(found[1], synthetic, shares["truth"], shares["counted_right"], title)
+    title = "flow: exact set of names (%); diagonal: one class"
+    draw_pairs(found[2], synthetic, shares["truth"], shares["exact_set"], title)
     if summary["audit"]:
         found.append(path.with_name(f"{path.stem}_audit.png"))
         draw_audit(found[-1], synthetic, summary["audit"])

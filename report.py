@@ -23,7 +23,7 @@ PREDICTIONS = "predictions.csv"
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
-# Raised where the same constants and data come to give other numbers: runs of another method are
+# Raised where the same constants and data come to train other networks: runs of another method are
 # neither gone on with nor put into one table with those of this one.
 METHOD = 2
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")

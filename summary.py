@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+import pandas as pd
+
 import crs_lib
 import metrics
 import report
@@ -16,11 +18,22 @@ SUMMARY_ROWS = (
     ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
     ("flow.for_names.exact_set_balanced", "the same, the threshold of two chosen for names"),
     ("flow.true_count.exact_set_balanced", "the same with the true count given"),
-    ("flow.no_counter.exact_set_balanced", "the same without a counter"),
-    ("flow.one_network.exact_set_balanced", "the same by one network that counts and names"),
+    ("flow.no_counter.exact_set_balanced", "the same without a counter (the rival)"),
+    ("flow.rival_with_counter.exact_set_balanced", "the rival told the counter's count"),
+    ("flow.rival_true_count.exact_set_balanced", "the rival told the true count"),
+    ("flow.one_network.exact_set_balanced", "the flow by one network that counts and names"),
     ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
     ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
     ("flow.gain.true_count_over_no_counter", "what the true count would gain over none (points)"),
+    ("flow.gain.rival_with_counter_over_no_counter", "what the counter gains the rival (points)"),
+    (
+        "flow.gain.rival_true_count_over_no_counter",
+        "what the true count would gain the rival (points)",
+    ),
+    (
+        "flow.gain.true_count_over_rival_true_count",
+        "what classifiers gain over the rival, both told the true count (points)",
+    ),
     (
         "flow.gain.with_counter_over_one_network",
         "what classifiers gain over the one network (points)",
@@ -52,8 +65,14 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     runs = [*flows, *(results / name for runs in trained_in for name in runs.values())]
     audits = find_audits(results, [runs["counter"] for runs in trained_in])
     refuse_other_work([*runs, *audits])
-    tables = [report.read_predictions(folder) for folder in flows]
+    tables = [
+        metrics.tell_rival(
+            report.read_predictions(folder), report.read_predictions(results / runs["both"])
+        )
+        for folder, runs in zip(flows, trained_in, strict=True)
+    ]
     figures = metrics.with_intervals(metrics.flow_figures, tables)
+    pairs = metrics.shares_by_truth(pd.concat(tables))
     figures = {
         ("audit." if name.startswith("giveaway") else "flow.") + name: figure
         for name, figure in figures.items()
@@ -91,6 +110,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             table.writerow([name, *values, summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
+    with crs_lib.replaced_file(path.with_name(f"{path.stem}_pairs.csv")) as part:
+        pairs.assign(synthetic=summary["synthetic"]).to_csv(part, index=False, float_format="%.4f")
     report.write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures))
     for ending in ("md", "png"):  # of an older summary
         path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
@@ -101,33 +122,40 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
-    """Raise InputError if runs of one script and network differ in constants other than their set,
-    or in the data they read: one table is of one configuration. Returns the commits of their code.
+    """Raise InputError if runs differ in their method, or those of one script and network in
+    constants other than their set or in the data they read: one table is of one configuration.
+    Returns the commits of their code.
     """
     first_of, commits = {}, set()
     for folder in folders:
         record = report.read_record(folder)
         commits.add(record["commit"])
-        constants = {**report.work_of(record["constants"]), "data": record["data"]}
-        constants = {**constants, "SET": None, "method": report.method_of(record)}
-        first, of_first = first_of.setdefault(
-            (record["script"], record["model"]), (folder, constants)
-        )
-        differing = {n for n in of_first | constants if of_first.get(n) != constants.get(n)}
-        if differing:
-            name = min(differing)
-            raise crs_lib.InputError(
-                f"{folder} does not belong to {first}: its {name} is {constants.get(name)}, "
-                f"not {of_first.get(name)}; one table is of one configuration"
-            )
+        work = {**report.work_of(record["constants"]), "data": record["data"], "SET": None}
+        alike = {
+            "all": {"method": report.method_of(record)},
+            (record["script"], record["model"]): work,
+        }
+        for kind, found in alike.items():
+            first, of_first = first_of.setdefault(kind, (folder, found))
+            differing = {n for n in of_first | found if of_first.get(n) != found.get(n)}
+            if differing:
+                name = min(differing)
+                raise crs_lib.InputError(
+                    f"{folder} does not belong to {first}: its {name} is {found.get(name)}, not "
+                    f"{of_first.get(name)}; one table is of one configuration: make one of them "
+                    "anew, or remove it"
+                )
     return sorted(commits)
 
 
 def find_audits(results: Path, counters: list[str]) -> list[Path]:
-    """The newest audit of each of these runs of a counter; none at all where one has none."""
+    """The newest audit of each of these runs of a counter; none at all where one has none. Audits
+    that did not keep their answers, as the first did not, count as none.
+    """
     newest_of = {}
     for path in sorted(results.glob(f"*_audit_*/{report.RECORD}"), key=report.last_change):
-        newest_of[report.read_record(path.parent)["audited"]] = path.parent
+        if (path.parent / report.ANSWERS).exists():
+            newest_of[report.read_record(path.parent)["audited"]] = path.parent
     return [newest_of[name] for name in counters] if set(counters) <= set(newest_of) else []
 
 

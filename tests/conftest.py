@@ -15,6 +15,8 @@ from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
+# One thread a test: what they train is too small for more, and several tests run side by side.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 PREPARATION = (
     "0_make_esc10.py",
@@ -44,8 +46,7 @@ def start(script, *flags, cwd=HERE, environment=None, **options):
     return subprocess.run(
         command,
         cwd=cwd,
-        # One thread each: what these tests train is too small for more.
-        env={**variables, "OMP_NUM_THREADS": "1", **(environment or {})},
+        env={**variables, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=300,

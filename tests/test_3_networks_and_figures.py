@@ -240,6 +240,44 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     assert "gain.with_counter_over_one_network" not in found
 
 
+def test_two_clips_of_one_recording_weigh_as_often_as_it_was_drawn():
+    recordings = [("1", ""), ("2", ""), ("1", "1"), ("1", "2"), ("2", "1")]
+    (weights,) = metrics.draw_weights([table(list("aabbb"), recordings)], 50)
+    assert len(np.unique(weights[:, 0])) == 3
+    assert (weights[:, 2] == weights[:, 0]).all()
+    assert (weights[:, 3] == weights[:, 0] * weights[:, 1]).all()
+    assert (weights[:, 4] == weights[:, 3]).all()
+
+
+def test_the_rival_is_told_a_count_and_gives_as_many_of_its_best_names():
+    recordings = [("1", ""), ("2", ""), ("1", "2"), ("1", "3")]
+    flow = table(["a", "b", "a+b", "a+c"], recordings, count=[1, 2, 2, 1])
+    flow["clip"] = list("pqrs")
+    rival = flow.drop(columns="count").assign(
+        score_a=[0.9, 0.1, 0.4, 0.2], score_b=[0.8, 0.3, 0.5, 0.1], score_c=[0, 0.2, 0.1, 0.3]
+    )
+    rival["pair"] = ["a+b", "b+c", "a+b", "a+c"]
+    told = metrics.tell_rival(flow, rival[::-1])
+    assert told["rival_true_count"].tolist() == ["a", "b", "a+b", "a+c"]
+    assert told["rival_with_counter"].tolist() == ["a", "b+c", "a+b", "c"]
+    assert told[list(flow)].equals(flow)
+
+
+def test_shares_of_each_class_and_each_pair():
+    flow = pd.DataFrame(
+        [
+            ("a", 1, "a", "a"),
+            ("a", 2, "b", "b+c"),
+            ("b+c", 2, "b+c", "b+c"),
+            ("b+c", 1, "b+c", "b"),
+        ],
+        columns=["truth", "count", "true_count", "with_counter"],
+    )
+    shares = metrics.shares_by_truth(flow).set_index("truth")
+    assert shares.loc["a"].tolist() == [2, 0.5, 0.5, 0.5]
+    assert shares.loc["b+c"].tolist() == [2, 0.5, 1, 0.5]
+
+
 def test_figures_over_sets_are_means_with_their_spread():
     tables = [MIXED.assign(names=MIXED["truth"]), MIXED.assign(names="x")]
     figure = metrics.with_intervals(metrics.single_figures, tables)["accuracy"]
@@ -251,9 +289,8 @@ def test_figures_over_sets_are_means_with_their_spread():
 def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_path):
     drawn = []
     monkeypatch.setattr(pictures, "draw_matrix", lambda *given: drawn.append(given))
-    truth = pd.Series(["a", "a", "b", "a+b", "a+b", "a+b", "b+c"])
-    correct = pd.Series([True, False, True, True, True, False, False])
-    pictures.draw_pairs(tmp_path / "x.png", False, truth, correct, "title")
+    truth = pd.Series(["a", "a+b", "b", "b+c"])
+    pictures.draw_pairs(tmp_path / "x.png", False, truth, pd.Series([0.5, 2 / 3, 1, 0]), "title")
     shares, texts = drawn[0][2:4]
     assert shares.loc["a", "a"] == 0.5 and shares.loc["b", "b"] == 1
     assert shares.loc["b", "a"] == pytest.approx(2 / 3) and shares.loc["c", "b"] == 0

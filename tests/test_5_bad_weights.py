@@ -188,7 +188,7 @@ def small_file(tmp_path_factory):
 
 # --------------------------------------------------------------------------------- checkpoints
 
-PASSED_OVER = "cannot be read and is passed over"
+PASSED_OVER = "is damaged or of an earlier version, and is passed over"
 ANEW = "no unfinished run of these constants: starting a new one"
 GOES_ON = "after 1 epochs"
 CHECKPOINTS = {
@@ -198,6 +198,7 @@ CHECKPOINTS = {
     "no history": (changed(lambda c: c["state"].pop("history")), PASSED_OVER),
     "of another seed": (with_constant("SEED", 1), ANEW),
     "of another method": (changed(lambda content: content.update(method=1)), ANEW),
+    "of before methods": (changed(lambda content: content.pop("method")), PASSED_OVER),
     "of another table": (changed(lambda c: c["data"].update({"esc10_mixes.csv": {}})), ANEW),
     "of elsewhere": (with_constant("RESULTS", "elsewhere"), GOES_ON),
 }

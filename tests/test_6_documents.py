@@ -80,7 +80,7 @@ def test_published_output_is_what_scripts_print_shortened():
         shortened("$ python a.py\nkilled")
 
 
-def published_run(folder, script, set_number, **constants):
+def published_run(folder, script, set_number, method=1, **constants):
     """A finished run of a made-up training or flow: its folder's name."""
     model = {"overall_flow": "asc-isocc", "audio_source_counter": "asc"}.get(script, "isocc")
     name = f"2026-01-0{set_number}_00-00-00_{script}_{model}_set{set_number}_4k"
@@ -92,6 +92,7 @@ def published_run(folder, script, set_number, **constants):
         "sample_rate": 4000,
         "synthetic": False,
         "commit": "c0ffee",
+        "method": method,
         "data": {},
         "constants": {"SET": set_number, "THREADS": set_number, "EPOCHS": 3, **constants},
     }
@@ -134,9 +135,11 @@ def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
     ]
     target = published / "4k"
     assert len(list(target.glob("*/run.json"))) == 10 and not list(target.glob("*/last.pt"))
-    message = "its EPOCHS is 4, not 3; one table is of one configuration"
+    message = "its EPOCHS is 4, not 3; one table is of one configuration: make one of them anew"
     with pytest.raises(crs_lib.InputError, match=message):
         publish_set(6, EPOCHS=4)
+    with pytest.raises(crs_lib.InputError, match="its method is 2, not 1"):
+        publish_set(7, method=2)
     assert len(list(target.glob("*/run.json"))) == 10
     (results / "other_4k_1.json").write_text((results / "summary_4k_1.json").read_text())
     monkeypatch.setattr(sys, "argv", ["publish.py", str(results / "other_4k_1.json")])

@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over(demo, tmp_path, here):
     old.mkdir()
     (old / "last.pt").write_bytes(b"")
     first = here(SINGLE, *flags, status=0)
-    assert f"{old / 'last.pt'} cannot be read and is passed over" in first
+    assert f"{old / 'last.pt'} is damaged or of an earlier version, and is passed over" in first
     assert "starting a new one" in first
     (folder,) = tmp_path.glob("*/run.json")
     os.remove(folder)  # unfinished again
