@@ -66,7 +66,7 @@ CONSTANTS = crs_lib.constants_from_command_line(
 )
 
 DEMO = "dataset_demo"
-HEADLINE = [1, 2, 3, 4, 5]  # whose test clips no choice of networks and constants saw
+HEADLINE = [1, 2, 3, 4, 5]  # by whose test clips no network or constant was picked
 
 
 def start(words: list[str], **options: object) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
-"""Write what the pages quote of the published sets 1 to 5: results_published/aims.md, what was
-aimed at and reached, and answer_<configuration>.md, whether knowing the count pays.
+"""Write what the pages quote of the published sets 1 to 5, into results_published/: aims.md, what
+was aimed at and reached; of each configuration answer_*.md, whether knowing the count pays, and
+confused_*.md, which classes are counted and named worst.
 
 python docs/tables.py
 """
@@ -7,6 +8,8 @@ python docs/tables.py
 import json
 import sys
 from pathlib import Path
+
+import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,6 +28,9 @@ FIGURES = {
     "two_label.exact_pair": "two-label: exact pair",
     "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
 }
+
+
+NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5
 
 
 def core_minutes(folder: Path, summary: dict) -> float:
@@ -56,7 +62,7 @@ def aims() -> str:
     head = ["figure"]
     for model in ("4 kHz", "log-mel"):
         head += [f"{model}: aim", "reached", "missing"]
-    labels = [*FIGURES.values(), "minutes of 2 cores to train a set's networks, one a core"]
+    labels = [*FIGURES.values(), "minutes to train a set's networks, one set on each of 2 cores"]
     rows = ([label, *a, *b] for label, a, b in zip(labels, *columns, strict=True))
     return report.markdown_table(head, rows) + "\n"
 
@@ -66,20 +72,59 @@ def answer(name: str) -> str:
     figures = published(name)[1]["figures"]
     ways = (f"flow.{way}.exact_set_balanced" for way in ("true_count", "with_counter"))
     true_count, with_counter = (100 * figures[way]["mean"] for way in ways)
-    gains = (f"flow.gain.{way}_over_no_counter" for way in ("for_names", "true_count"))
-    (gain, interval), (at_most, at_most_interval) = (report.percent(figures[g]) for g in gains)
+    gains = (
+        "for_names_over_no_counter",
+        "true_count_over_no_counter",
+        "rival_with_counter_over_no_counter",
+        "rival_true_count_over_no_counter",
+        "true_count_over_rival_true_count",
+    )
+    gain, at_most, of_rival, at_most_of_rival, of_classifiers = (
+        "{} ({})".format(*report.percent(figures[f"flow.gain.{name}"])) for name in gains
+    )
     return (
         f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
         f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
-        f"the counter gains {gain} points ({interval}), where the true count would gain {at_most} "
-        f"({at_most_interval}).\n"
+        f"the counter gains {gain} points, where the true count would gain {at_most}. The rival's "
+        f"own network gains {of_rival} points by the counter's count, and would gain "
+        f"{at_most_of_rival} by the true one. Both told the true count, the flow's classifiers "
+        f"have {of_classifiers} points more than that network.\n"
     )
+
+
+def confused(name: str) -> str:
+    """The table of the classes and pairs that a configuration counts, and names, worst."""
+    folder, _ = published(name)
+    shares = pd.read_csv(folder / f"summary_{name}_5_pairs.csv")
+    is_pair = shares["truth"].str.contains("+", regex=False)
+    singles, pairs = shares[~is_pair], shares[is_pair]
+    worst = {
+        "counting single clips": singles.nsmallest(NB_WORST_SINGLES, "counted_right"),
+        "counting mixtures": pairs.nsmallest(NB_WORST_PAIRS, "counted_right"),
+        "naming mixtures": pairs.nsmallest(NB_WORST_PAIRS, "named_right"),
+    }
+    rows = []
+    for at, some in worst.items():
+        for row in some.itertuples():
+            found = (row.counted_right, row.named_right, row.exact_set)
+            names = row.truth.replace("+", ", ").replace("_", " ")
+            rows.append([at, names, row.clips, *(f"{100 * share:.0f}" for share in found)])
+    head = (
+        "worst at",
+        "classes",
+        "clips",
+        "counted right",
+        "named right, true count",
+        "both right",
+    )
+    return report.markdown_table(head, rows) + "\n"
 
 
 def pages() -> dict[Path, str]:
     """What this script writes, by file."""
     answers = {PUBLISHED / f"answer_{name}.md": answer(name) for name in AIMS}
-    return {PUBLISHED / "aims.md": aims(), **answers}
+    worst = {PUBLISHED / f"confused_{name}.md": confused(name) for name in AIMS}
+    return {PUBLISHED / "aims.md": aims(), **answers, **worst}
 
 
 if __name__ == "__main__":

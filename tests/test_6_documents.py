@@ -31,7 +31,7 @@ def test_pages_show_what_their_files_hold(name):
 
 def test_the_tables_are_of_what_is_published():
     pages = runpy.run_path(str(DOCS / "tables.py"))["pages"]()
-    assert len(pages) == 3
+    assert len(pages) == 5
     for path, text in pages.items():
         assert path.read_text(encoding="utf-8") == text, "run  make docs"
 

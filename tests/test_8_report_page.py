@@ -1,8 +1,8 @@
 """The page of results, from made-up runs on the small synthetic set."""
 
 import base64
-import io
 import html
+import io
 import json
 import math
 import re
