@@ -80,15 +80,15 @@ def answer(name: str) -> str:
         "true_count_over_rival_true_count",
     )
     gain, at_most, of_rival, at_most_of_rival, of_classifiers = (
-        "{} ({})".format(*report.percent(figures[f"flow.gain.{name}"])) for name in gains
+        "{} points ({})".format(*report.percent(figures[f"flow.gain.{name}"])) for name in gains
     )
     return (
         f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
         f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
-        f"the counter gains {gain} points, where the true count would gain {at_most}. The rival's "
-        f"own network gains {of_rival} points by the counter's count, and would gain "
-        f"{at_most_of_rival} by the true one. Both told the true count, the flow's classifiers "
-        f"have {of_classifiers} points more than that network.\n"
+        f"the counter gains {gain}, where the true count would gain {at_most}. The rival's own "
+        f"network gains {of_rival} by the counter's count, and would gain {at_most_of_rival} by the "
+        f"true one. Both told the true count, the flow's classifiers have over that network "
+        f"{of_classifiers}.\n"
     )
 
 
@@ -115,7 +115,7 @@ def confused(name: str) -> str:
         "clips",
         "counted right",
         "named right, true count",
-        "both right",
+        "count and names",
     )
     return report.markdown_table(head, rows) + "\n"
 
