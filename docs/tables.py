@@ -86,9 +86,9 @@ def answer(name: str) -> str:
         f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
         f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
         f"the counter gains {gain}, where the true count would gain {at_most}. The rival's own "
-        f"network gains {of_rival} by the counter's count, and would gain {at_most_of_rival} by the "
-        f"true one. Both told the true count, the flow's classifiers have over that network "
-        f"{of_classifiers}.\n"
+        f"network gains {of_rival} by the counter's count, and would gain {at_most_of_rival} by "
+        f"the true one. Both told the true count, the flow's classifiers gain {of_classifiers} "
+        "over that network.\n"
     )
 
 
