@@ -6,8 +6,8 @@ over the threshold that names most validation clips right; with the true count g
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
 learned beside the count); and what a logistic regression on give-aways alone (peak, RMS, crest
-factor, digital silence, spectral flatness) reaches at counting. The summary adds two ways that need
-no network any more: the names of the one trained on both, told the counter's count, or the true one.
+factor, digital silence, spectral flatness) reaches at counting. The summary adds two ways for which
+no network is asked again: the names of the one trained on both, told either count.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
         weights from models/: counter, single-label, two-label, two-label trained on both.
