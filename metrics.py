@@ -21,9 +21,11 @@ WAYS = {
     "rival_with_counter": "its network, told the counter's count",
     "rival_true_count": "its network, told the true count",
     "one_network": "one network counts and names",
+    "together": "the flow and the rival together",
+    "together_true_count": "both together, told the true count",
 }
-# Of two ways, what the first gains over the second; `for_names` and `no_counter` have thresholds
-# that were chosen alike.
+# Of two ways, what the first gains over the second; `for_names`, `no_counter` and `together` have
+# thresholds that were chosen alike.
 GAINS = (
     *((way, "no_counter") for way in WAYS if way != "no_counter"),
     ("true_count", "rival_true_count"),
@@ -250,13 +252,14 @@ def with_intervals(
 ) -> dict[str, dict]:
     """Each figure of several tables (one a set): mean, std, its 95 % interval, value per set.
 
-    Returns {name: {"mean", "std", "low", "high", "sets"}}; the interval is of the mean over sets.
+    Returns {name: {"mean", "std", "low", "high", "sets"}} of the figures that all tables have; the
+    interval is of the mean over sets.
     """
     values = [unweighted(figures, table) for table in tables]
     weights = draw_weights(tables)  # table after table: those of many would fill gigabytes
     draws = [figures(table, weight) for table, weight in zip(tables, weights, strict=True)]
     found = {}
-    for name in values[0]:
+    for name in [name for name in values[0] if all(name in value for value in values)]:
         per_set = [value[name] for value in values]
         low, high = np.nanquantile(np.mean([draw[name] for draw in draws], axis=0), (0.025, 0.975))
         std = float(np.std(per_set, ddof=1)) if len(per_set) > 1 else 0.0

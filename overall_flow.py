@@ -5,8 +5,9 @@ classifier, a clip of two to the two-label one. Beside it: the same where the co
 over the threshold that names most validation clips right; with the true count given; without a
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
-learned beside the count); and what a logistic regression on give-aways alone (peak, RMS, crest
-factor, digital silence, spectral flatness) reaches at counting. The summary adds two ways for which
+learned beside the count); with all of them together (what each thinks of the count, and of the
+names, added up); and what a logistic regression on give-aways alone (peak, RMS, crest factor,
+digital silence, spectral flatness) reaches at counting. The summary adds two ways for which
 no network is asked again: the names of the one trained on both, told either count.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
@@ -48,6 +49,13 @@ SEED = 0  # of the training mixtures that the give-away baseline learns from
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 CONSTANTS = crs_lib.constants_from_command_line(globals())
+
+# Ways whose threshold of two is chosen for names: the column of their chance of two, and the way
+# that has the same names but the true count.
+CHOSEN_FOR_NAMES = {
+    "for_names": ("score_two", "true_count"),
+    "together": ("together_score_two", "together_true_count"),
+}
 
 
 def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
@@ -100,13 +108,14 @@ def predictions(
     stems: torch.Tensor,
     rows: np.ndarray,
     data: set_data.SetData,
-    threshold_for_names: float = 0.5,
+    thresholds: dict[str, float] | None = None,
 ) -> pd.DataFrame:
     """The table of predictions: the counter's count and its chance of two, the names in each of
     metrics.WAYS, and each class's score by the classifier that the counter asked.
 
-    threshold_for_names: on the chance of two, of the way `for_names`.
+    thresholds: of the ways in CHOSEN_FOR_NAMES, on their chance of two; None: 0.5 each.
     """
+    thresholds = thresholds or dict.fromkeys(CHOSEN_FOR_NAMES, 0.5)
     logits = {
         task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
@@ -116,35 +125,51 @@ def predictions(
     single, two_label = (
         networks.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
     )
-    both = torch.sigmoid(logits["both"]).numpy()
+    both = logits["both"]
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
     table["score_two"] = networks.SCORES_OF["counter"](counts)[:, 1].numpy()
     best_one = set_data.best_names(single, 1, data.classes)
     best_two = set_data.best_names(two_label, 2, data.classes)
-    is_one = (table["count"] == 1).to_numpy()
+    is_one, is_mixture = (table["count"] == 1).to_numpy(), set_data.is_mixture(rows)
     table["with_counter"] = np.where(is_one, best_one, best_two)
-    is_two = (table["score_two"] > threshold_for_names).to_numpy()
+    is_two = (table["score_two"] > thresholds["for_names"]).to_numpy()
     table["for_names"] = np.where(is_two, best_two, best_one)
-    table["true_count"] = np.where(set_data.is_mixture(rows), best_two, best_one)
+    table["true_count"] = np.where(is_mixture, best_two, best_one)
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
-    table["no_counter"] = set_data.names_over_threshold(both, threshold, data.classes)
+    table["no_counter"] = set_data.names_over_threshold(
+        torch.sigmoid(both).numpy(), threshold, data.classes
+    )
     # Classifiers that took these names (SHARED) are that network: the flow is no other way.
     if names.size and not trained["single"][1]["constants"]["SHARED"]:
         table["one_network"] = set_data.best_names(names, table["count"], data.classes)
+    # The rival has odds of two as well: of all pairs of its names against all single ones.
+    odds = counts[:, 1] - counts[:, 0]
+    rivals_odds = networks.pair_logits(both).logsumexp(dim=1) - both.logsumexp(dim=1)
+    table["together_score_two"] = torch.sigmoid((odds + rivals_odds) / 2).numpy()
+    # Logits of names are logarithms of chances, but for a term that a clip's names share.
+    best_one = set_data.best_names((logits["single"] + both).numpy(), 1, data.classes)
+    best_two = set_data.best_names((logits["two_label"] + both).numpy(), 2, data.classes)
+    is_two = (table["together_score_two"] > thresholds["together"]).to_numpy()
+    table["together"] = np.where(is_two, best_two, best_one)
+    table["together_true_count"] = np.where(is_mixture, best_two, best_one)
     scores = np.where(is_one[:, None], single, two_label)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
 
 
-def threshold_for_names(table: pd.DataFrame) -> float:
-    """The threshold on the chance of two with the best balanced exact set, of validation clips.
+def thresholds_for_names(table: pd.DataFrame) -> dict[str, float]:
+    """The thresholds on the chance of two with the best balanced exact set, of validation clips.
 
     table: their predictions. So the rival's threshold is chosen; the counter's own is for counting.
     """
     is_mixture = (table["recording_b"] != "").to_numpy()
-    right = (table["true_count"] == table["truth"]).to_numpy()
-    scores = table["score_two"].to_numpy()
-    return metrics.best_threshold(is_mixture, scores, right & ~is_mixture, right & is_mixture)
+    thresholds = {}
+    for way, (chance, true_count) in CHOSEN_FOR_NAMES.items():
+        right = (table[true_count] == table["truth"]).to_numpy()
+        thresholds[way] = metrics.best_threshold(
+            is_mixture, table[chance].to_numpy(), right & ~is_mixture, right & is_mixture
+        )
+    return thresholds
 
 
 def main() -> None:
@@ -170,8 +195,8 @@ def main() -> None:
     validation_rows, test_rows = (
         np.concatenate([data.singles[part], data.mixtures[part]]) for part in ("val", "test")
     )
-    threshold = threshold_for_names(predictions(trained, stems, validation_rows, data))
-    table = predictions(trained, stems, test_rows, data, threshold)
+    thresholds = thresholds_for_names(predictions(trained, stems, validation_rows, data))
+    table = predictions(trained, stems, test_rows, data, thresholds)
     table["giveaway_count"] = giveaway_counts(
         stems, data, validation_rows, test_rows, {**counter, "SEED": SEED}
     )
@@ -188,7 +213,7 @@ def main() -> None:
         machine_used=report.machine(str(device), torch.get_num_threads()),
         trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
-        threshold_for_names=threshold,
+        thresholds=thresholds,
     )
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])

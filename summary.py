@@ -22,6 +22,8 @@ SUMMARY_ROWS = (
     ("flow.rival_with_counter.exact_set_balanced", "the rival told the counter's count"),
     ("flow.rival_true_count.exact_set_balanced", "the rival told the true count"),
     ("flow.one_network.exact_set_balanced", "the flow by one network that counts and names"),
+    ("flow.together.exact_set_balanced", "the flow and the rival together"),
+    ("flow.together_true_count.exact_set_balanced", "both together, told the true count"),
     ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
     ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
     ("flow.gain.true_count_over_no_counter", "what the true count would gain over none (points)"),
@@ -38,6 +40,7 @@ SUMMARY_ROWS = (
         "flow.gain.with_counter_over_one_network",
         "what classifiers gain over the one network (points)",
     ),
+    ("flow.gain.together_over_no_counter", "what both together gain over the rival (points)"),
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,

@@ -1,6 +1,8 @@
 """One training after the other, with tiny settings: what it learns, keeps and goes on with."""
 
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -215,6 +217,34 @@ def test_the_give_away_baseline_finds_a_planted_one():
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
     counts = flow.giveaway_counts(stems, data, rows, rows, constants)
     assert (counts == np.repeat([1, 2], 40)).all()
+
+
+def test_the_flow_and_the_rival_together_are_the_product_of_their_chances(demo, monkeypatch):
+    flow, draw = load_script("overall_flow.py"), torch.Generator().manual_seed(0)
+    data = set_data.choose_files(str(demo), "", 1, 4000, 1)
+    rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+    widths = {"counter": 6, "single": 4, "two_label": 4, "both": 4}
+    logits = {task: torch.randn(len(rows), n, generator=draw) for task, n in widths.items()}
+    monkeypatch.setattr(flow.networks, "logits_of", lambda task, *_: logits[task])
+    content = {"constants": {"N_FFT": 256, "SHARED": False}}
+    content |= {"metrics": {"validation": {"val_threshold": 0.5}}}
+    table = flow.predictions({task: (task, content) for task in widths}, None, rows, data)
+    singles, pairs = [(a,) for a in range(4)], list(itertools.combinations(range(4), 2))
+    for clip, row in table.iterrows():
+        there = logits["both"][clip].sigmoid().tolist()
+        rival = {
+            names: math.prod(p if a in names else 1 - p for a, p in enumerate(there))
+            for names in singles + pairs
+        }
+        of_two = sum(map(rival.get, pairs)) / sum(map(rival.get, singles))
+        of_two *= math.exp(logits["counter"][clip, 1] - logits["counter"][clip, 0])
+        assert row["together_score_two"] == pytest.approx(of_two**0.5 / (1 + of_two**0.5), rel=1e-4)
+        is_mixture = row["recording_b"] != ""
+        sets, task = (pairs, "two_label") if is_mixture else (singles, "single")
+        sums = {names: logits[task][clip, list(names)].sum().item() for names in sets}
+        best = max(sets, key=lambda names, s=sums, r=rival: math.exp(s[names]) * r[names])
+        assert row["together_true_count"] == "+".join(data.classes[a] for a in best)
+        assert row["together"].count("+") == (row["together_score_two"] > 0.5)
 
 
 def test_giveaways_are_what_they_are_called():
