@@ -28,9 +28,7 @@ FIGURES = {
     "two_label.exact_pair": "two-label: exact pair",
     "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
 }
-
-
-NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5
+NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
 
 def core_minutes(folder: Path, summary: dict) -> float:
