@@ -80,14 +80,19 @@ def answer(name: str) -> str:
     gain, at_most, of_rival, at_most_of_rival, of_classifiers = (
         "{} points ({})".format(*report.percent(figures[f"flow.gain.{name}"])) for name in gains
     )
-    return (
+    text = (
         f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
         f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
         f"the counter gains {gain}, where the true count would gain {at_most}. The rival's own "
         f"network gains {of_rival} by the counter's count, and would gain {at_most_of_rival} by "
         f"the true one. Both told the true count, the flow's classifiers gain {of_classifiers} "
-        "over that network.\n"
+        "over that network."
     )
+    together = figures.get("flow.gain.together_over_no_counter")  # not of flows that lack it
+    if together:
+        of_both = "{} points ({})".format(*report.percent(together))
+        text += f" Flow and rival together gain {of_both} over no counter."
+    return text + "\n"
 
 
 def confused(name: str) -> str:
