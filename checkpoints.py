@@ -25,6 +25,7 @@ CHECKPOINT_KINDS = {
     "optimiser": dict,
     "scheduler": dict,
     "random": torch.Tensor,
+    "device": str,
     "random_device": torch.Tensor,
 }
 WEIGHTS_KINDS = {
@@ -100,7 +101,8 @@ def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
         "optimiser": learner.optimiser.state_dict(),
         "scheduler": learner.scheduler.state_dict(),
         "random": torch.get_rng_state(),
-        # Of the device that trains: a resumed run may see fewer of them.
+        # Of the device that trains: a resumed run may see fewer of them, or another kind.
+        "device": learner.device.type,
         "random_device": random_state(learner.device),
     }
     save(content, run.folder / LAST)
@@ -143,7 +145,10 @@ def load_checkpoint(path: Path, learner: Learner) -> dict:
         learner.optimiser.load_state_dict(content["optimiser"])
         learner.scheduler.load_state_dict(content["scheduler"])
         torch.set_rng_state(content["random"])
-        set_random_state(content["random_device"], learner.device)
+        if content["device"] == learner.device.type:
+            set_random_state(content["random_device"], learner.device)
+        else:
+            print(f"{path}: of {content['device']}, goes on with random numbers of another kind")
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: does not fit this training ({in_short(error)}): remove it to begin anew"

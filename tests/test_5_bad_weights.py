@@ -243,3 +243,12 @@ def test_a_checkpoint(checkpoint, tmp_path, kind, capsys):
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"last\.pt: does not fit this training .*: remove it"):
         checkpoints.load_checkpoint(checkpoint[0], learner_of(nb_outputs=5))
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on(checkpoint, tmp_path, capsys):
+    last = tmp_path / "last.pt"
+    shutil.copy(checkpoint[0], last)
+    its_state = {"device": "cuda", "random_device": torch.zeros(16, dtype=torch.uint8)}
+    changed(lambda content: content.update(its_state))(last)
+    assert checkpoints.load_checkpoint(last, learner_of(2)) == {"history": [{}], "best": None}
+    assert "of cuda, goes on with random numbers of another kind" in capsys.readouterr().out
