@@ -17,6 +17,7 @@ import cpu_speed
 import crs_lib
 import esc10_data
 import hearing
+import stamps
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
 from crs_lib import InputError
@@ -170,7 +171,8 @@ def load_network(
 
     dataset: the root it is to be tested on, empty where there is none.
     Raises InputError if the file is missing (naming the script that trains it), damaged, of
-    another set or rate than its name says, or synthetic where the root is real (or the reverse).
+    another set or rate than its name says, synthetic where the root is real (or the reverse), or
+    trained under another division than the root's: it may have learned from what is test there.
     """
     path = crs_lib.weights_path(models, crs_lib.run_name(script, model, set_number, sample_rate))
     wanted = {
@@ -195,6 +197,12 @@ def load_network(
     if dataset and content["synthetic"] != crs_lib.is_synthetic(dataset):
         kind = "the synthetic set" if content["synthetic"] else "real recordings"
         raise InputError(f"{path}: trained on {kind}, which {dataset} does not hold")
+    table = crs_lib.mixes_csv(dataset).name  # its stamp says of which recordings and division
+    if dataset and content["data"].get(table) != stamps.read_stamp(dataset, table):
+        raise InputError(
+            f"{path}: trained on other recordings or under another division than {dataset} has "
+            f"now: run  {crs_lib.command(f'{script}.py', **wanted)}  first"
+        )
     nb_outputs = 2 if script == crs_lib.COUNTER else len(content["classes"])
     if str(constants.get("MODEL")) not in NETWORKS:
         raise InputError(f"{path}: its network {constants.get('MODEL')} is none of this version")

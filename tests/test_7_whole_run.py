@@ -375,6 +375,10 @@ def edit(path, target, change):
         (lambda c: c.update(classes=["a", "b", "c", "d"]), "trained on different classes or data"),
         (lambda c: c.update(classes=["a"]), "the weights do not fit the network"),
         (lambda c: c.update(synthetic=False), "trained on real recordings, which"),
+        (
+            lambda c: c["data"]["esc10_mixes.csv"]["constants"].update(DIVISION="0"),
+            "trained on other recordings or under another division than",
+        ),
         (lambda c: c.pop("metrics"), "not weights that can be read"),
         (lambda c: c["constants"].update(MODEL="rnn"), "its network rnn is none of this version"),
     ],
