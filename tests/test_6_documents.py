@@ -16,6 +16,7 @@ import bench_lib  # noqa: E402
 
 import crs_lib  # noqa: E402
 import networks  # noqa: E402
+import summary  # noqa: E402
 
 fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
 
@@ -80,7 +81,21 @@ def test_published_output_is_what_scripts_print_shortened():
         shortened("$ python a.py\nkilled")
 
 
-def published_run(folder, script, set_number, method=1, **constants):
+@pytest.mark.parametrize(
+    "path", sorted(HERE.glob("results_published/*/summary_*.json")), ids=lambda path: path.stem
+)
+def test_published_summaries_are_of_the_published_runs(path, tmp_path):
+    flows = json.loads(path.read_text(encoding="utf-8"))["flows"]
+    again = tmp_path / path.name
+    summary.summarise(path.parent, [flow.split("_", 2)[2] for flow in flows], again)
+    for file in path.parent.glob(f"{path.stem}*.md"):
+        assert (tmp_path / file.name).read_text() == file.read_text(), "run  docs/publish.py"
+    pairs = f"{path.stem}_pairs.csv"
+    assert (tmp_path / pairs).read_text() == (path.parent / pairs).read_text()
+    assert len(list(tmp_path.glob("*.md"))) == len(list(path.parent.glob(f"{path.stem}*.md")))
+
+
+def published_run(folder, script, set_number, method=1, data=(), **constants):
     """A finished run of a made-up training or flow: its folder's name."""
     model = {"overall_flow": "asc-isocc", "audio_source_counter": "asc"}.get(script, "isocc")
     name = f"2026-01-0{set_number}_00-00-00_{script}_{model}_set{set_number}_4k"
@@ -93,7 +108,7 @@ def published_run(folder, script, set_number, method=1, **constants):
         "synthetic": False,
         "commit": "c0ffee",
         "method": method,
-        "data": {},
+        "data": dict(data),
         "constants": {"SET": set_number, "THREADS": set_number, "EPOCHS": 3, **constants},
     }
     (folder / name / "run.json").write_text(json.dumps(record))
@@ -145,6 +160,24 @@ def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["publish.py", str(results / "other_4k_1.json")])
     with pytest.raises(crs_lib.InputError, match="is not called as a summary"):
         publish.main()
+
+
+def test_one_table_is_of_runs_on_the_same_data(tmp_path):
+    data = {"esc10_rename_4k": {"constants": {}}, "esc10_mixes.csv": {"constants": {"DIVISION": 1}}}
+    other = {"esc10_mixes.csv": {"constants": {"DIVISION": 2}}}
+    names = [
+        published_run(tmp_path, "audio_source_counter", 1, data=data),
+        published_run(tmp_path, "overall_flow", 1, data=data),
+    ]
+    # Trained without shifted copies: it read less, but not otherwise.
+    names.append(published_run(tmp_path, "audit", 1, data=list(data.items())[:1]))
+    folders = [tmp_path / name for name in names]
+    assert summary.refuse_other_work(folders) == ["c0ffee"]
+    folders.append(tmp_path / published_run(tmp_path, crs_lib.SINGLE, 1, data=other))
+    with pytest.raises(crs_lib.InputError, match=r"its esc10_mixes.csv is .*2.*, not .*1"):
+        summary.refuse_other_work(folders)
+    with pytest.raises(crs_lib.InputError, match="gone is gone, which another run is of: run"):
+        summary.refuse_other_work([*folders[:1], tmp_path / "gone"])
 
 
 @pytest.mark.parametrize("question", [*bench_lib.QUESTIONS, "growth"])
