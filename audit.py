@@ -12,6 +12,7 @@ Takes   half a minute on 2 CPU cores.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -57,10 +58,12 @@ class Group(NamedTuple):
     softer_db: float = math.nan  # of mixtures: by how much one stem is softer
 
 
-def ask(groups: dict[str, Group], network, n_fft: int, stems: pd.DataFrame) -> pd.DataFrame:
+def ask(
+    groups: Iterable[tuple[str, Group]], network, n_fft: int, stems: pd.DataFrame
+) -> pd.DataFrame:
     """What the counter says of every clip: group, softer_db, recording_a, recording_b, count."""
     tables = []
-    for name, group in groups.items():
+    for name, group in groups:
         with torch.no_grad():
             logits = [
                 network(hearing.features(some, n_fft))
@@ -79,10 +82,12 @@ def furthest_shift(data: set_data.SetData, oversample: int) -> float:
     return stamp["constants"]["MAX_SHIFT"] if stamp else SHIFT_SEMITONES
 
 
-def shifted(waveforms: torch.Tensor, semitones: float) -> torch.Tensor:
-    """Copies of waveforms, so much higher, as the oversampling makes them."""
-    copies = librosa.effects.pitch_shift(waveforms.cpu().numpy(), sr=SAMPLE_RATE, n_steps=semitones)
-    return torch.from_numpy(copies).to(waveforms)
+def shifted(clips: np.ndarray, semitones: float) -> np.ndarray:
+    """Copies of clips as their files hold them, (clips, samples), so much higher, made as the
+    oversampling makes them.
+    """
+    copies = librosa.effects.pitch_shift(clips, sr=SAMPLE_RATE, n_steps=semitones)
+    return np.array([esc10_data.as_clip(copy, SAMPLE_RATE) for copy in copies])
 
 
 def pairs_of_one_class(data: set_data.SetData) -> np.ndarray:
@@ -94,25 +99,26 @@ def pairs_of_one_class(data: set_data.SetData) -> np.ndarray:
 
 def make_groups(
     stems: torch.Tensor, data: set_data.SetData, counter: dict, nb_epochs: int
-) -> dict[str, Group]:
-    """The clips of every question, by name, the single test clips first.
+) -> Iterator[tuple[str, Group]]:
+    """The clips of every question, by name, the single test clips first; one after the other, for
+    all at once would fill gigabytes.
 
     nb_epochs: after which the counter's weights were taken.
     """
     level, mix, tested = esc10_data.level_rms, esc10_data.mix, data.singles["test"]
     singles, _ = hearing.stems_of(stems, tested)
-    copies = shifted(singles, furthest_shift(data, counter["OVERSAMPLE"]))
+    clips = esc10_data.uploader(data.stems["file"].iloc[tested[:, 0]], SAMPLE_RATE)
+    copies = shifted(clips, furthest_shift(data, counter["OVERSAMPLE"]))
+    copies = esc10_data.normalise_volume(copies, singles.abs().max().item())
+    copies = torch.from_numpy(copies).to(singles)
     later = hearing.rolled(singles, later=SAMPLE_RATE)
-    groups = {
-        "single clips": Group(tested, level(singles)),
-        "single clips, pitch-shifted": Group(tested, level(copies)),
-        "single clips, a second later": Group(tested, level(later)),
-    }
+    yield "single clips", Group(tested, level(singles))
+    yield "single clips, pitch-shifted", Group(tested, level(copies))
+    yield "single clips, a second later", Group(tested, level(later))
     for gain in GAINS_DB:
-        amplified = level(singles) * 10 ** (gain / 20)
-        groups[f"single clips at {gain:+} dB"] = Group(tested, amplified)
-    groups["a clip and itself, a second later"] = Group(tested, level(mix(singles, later)))
-    groups["a clip and its pitch-shifted copy"] = Group(tested, level(mix(singles, copies)))
+        yield f"single clips at {gain:+} dB", Group(tested, level(singles) * 10 ** (gain / 20))
+    yield "a clip and itself, a second later", Group(tested, level(mix(singles, later)))
+    yield "a clip and its pitch-shifted copy", Group(tested, level(mix(singles, copies)))
 
     learned = data.singles["train"]
     drawn, never = set_data.split_by_drawn(data, counter, nb_epochs)
@@ -125,7 +131,7 @@ def make_groups(
     }
     for name, rows in more.items():
         if len(rows):
-            groups[name] = Group(rows, hearing.waveforms_of(stems, rows))
+            yield name, Group(rows, hearing.waveforms_of(stems, rows))
 
     rows = data.mixtures["test"]
     first, second = hearing.stems_of(stems, rows)
@@ -134,8 +140,7 @@ def make_groups(
         softer = [mix(first, gain * second), mix(gain * first, second)]
         softer = softer[: 1 + (decibels > 0)]  # as loud as each other they are the same clip
         name = f"mixtures, one stem {decibels} dB down"
-        groups[name] = Group(np.tile(rows, (len(softer), 1)), level(torch.cat(softer)), decibels)
-    return groups
+        yield name, Group(np.tile(rows, (len(softer), 1)), level(torch.cat(softer)), decibels)
 
 
 def main() -> None:

@@ -21,11 +21,13 @@ WAYS = {
     "rival_with_counter": "its network, told the counter's count",
     "rival_true_count": "its network, told the true count",
     "one_network": "one network counts and names",
+    "one_network_for_names": "one network, threshold for names",
+    "one_network_true_count": "one network, true count given",
     "together": "the flow and the rival together",
     "together_true_count": "both together, told the true count",
 }
-# Of two ways, what the first gains over the second; `for_names`, `no_counter` and `together` have
-# thresholds that were chosen alike.
+# Of two ways, what the first gains over the second; `no_counter`, `together` and what ends in
+# `for_names` have thresholds that were chosen alike.
 GAINS = (
     *((way, "no_counter") for way in WAYS if way != "no_counter"),
     ("true_count", "rival_true_count"),

@@ -5,10 +5,10 @@ classifier, a clip of two to the two-label one. Beside it: the same where the co
 over the threshold that names most validation clips right; with the true count given; without a
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
-learned beside the count); with all of them together (what each thinks of the count, and of the
-names, added up); and what a logistic regression on give-aways alone (peak, RMS, crest factor,
-digital silence, spectral flatness) reaches at counting. The summary adds two ways for which
-no network is asked again: the names of the one trained on both, told either count.
+learned beside the count), in the same three ways; with all of them together (what each thinks of
+the count, and of the names, added up); and what a logistic regression on give-aways alone (peak,
+RMS, crest factor, digital silence, spectral flatness) reaches at counting. The summary adds two
+ways for which no network is asked again: the names of the one trained on both, told either count.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
         weights from models/: counter, single-label, two-label, two-label trained on both.
@@ -54,6 +54,7 @@ CONSTANTS = crs_lib.constants_from_command_line(globals())
 # that has the same names but the true count.
 CHOSEN_FOR_NAMES = {
     "for_names": ("score_two", "true_count"),
+    "one_network_for_names": ("score_two", "one_network_true_count"),
     "together": ("together_score_two", "together_true_count"),
 }
 
@@ -142,7 +143,11 @@ def predictions(
     )
     # Classifiers that took these names (SHARED) are that network: the flow is no other way.
     if names.size and not trained["single"][1]["constants"]["SHARED"]:
-        table["one_network"] = set_data.best_names(names, table["count"], data.classes)
+        best_one, best_two = (set_data.best_names(names, n, data.classes) for n in (1, 2))
+        table["one_network"] = np.where(is_one, best_one, best_two)
+        is_two = (table["score_two"] > thresholds["one_network_for_names"]).to_numpy()
+        table["one_network_for_names"] = np.where(is_two, best_two, best_one)
+        table["one_network_true_count"] = np.where(is_mixture, best_two, best_one)
     # The rival has odds of two as well: of all pairs of its names against all single ones.
     odds = counts[:, 1] - counts[:, 0]
     rivals_odds = networks.pair_logits(both).logsumexp(dim=1) - both.logsumexp(dim=1)
@@ -165,6 +170,8 @@ def thresholds_for_names(table: pd.DataFrame) -> dict[str, float]:
     is_mixture = (table["recording_b"] != "").to_numpy()
     thresholds = {}
     for way, (chance, true_count) in CHOSEN_FOR_NAMES.items():
+        if true_count not in table:
+            continue  # the flow is the one network
         right = (table[true_count] == table["truth"]).to_numpy()
         thresholds[way] = metrics.best_threshold(
             is_mixture, table[chance].to_numpy(), right & ~is_mixture, right & is_mixture
@@ -219,9 +226,11 @@ def main() -> None:
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])
     pictures.plot_confusion(run, *answers, data.classes, "a class in it, and what was named")
     report.write_run(run, record, table)
-    for way in [way for way in metrics.WAYS if way in record["test"]]:
-        figures = {name: 100 * value for name, value in record["test"][way].items()}
-        print(f"{way:>12}:", "  ".join(f"{name} {value:.1f} %" for name, value in figures.items()))
+    ways = [way for way in metrics.WAYS if way in record["test"]]
+    width = max(map(len, ways))
+    for way in ways:
+        figures = [f"{name} {100 * value:.1f} %" for name, value in record["test"][way].items()]
+        print(f"{way:>{width}}:", *figures, sep="  ")
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")
 

@@ -74,6 +74,7 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         )
         for folder, runs in zip(flows, trained_in, strict=True)
     ]
+    nb_sets_of = {way: sum(way in table for table in tables) for way in metrics.WAYS}
     figures = metrics.with_intervals(metrics.flow_figures, tables)
     pairs = metrics.shares_by_truth(pd.concat(tables))
     figures = {
@@ -93,6 +94,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         "synthetic": any(record["synthetic"] for record in records),
         "flows": [folder.name for folder in flows],
         "singles": [runs["single"] for runs in trained_in],
+        # Flows of an earlier version have fewer ways to the names.
+        "not_of_all_sets": [way for way, nb in nb_sets_of.items() if 0 < nb < len(flows)],
         "runs": [
             *(
                 name
@@ -175,6 +178,9 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     note = "SYNTHETIC data. " if summary["synthetic"] else ""
     if max(sets) > 5:
         note += "The choices of networks and constants saw the test clips of sets 6-10. "
+    if left_out := summary["not_of_all_sets"]:
+        ways = ", ".join(metrics.WAYS[way] for way in left_out)
+        note += f"Left out, as not every set's flow has it: {ways}. "
     note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
     several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
     rows = [["figure", "%", "95 % interval", *several]]

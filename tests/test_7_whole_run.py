@@ -31,6 +31,7 @@ import networks
 import report
 import set_data
 import summary
+import training
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +164,71 @@ def test_one_network_counts_and_names(home):
         for order, count in zip(best.tolist(), counts.tolist(), strict=True)
     ]
     (predicted,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/predictions.csv")
-    assert pd.read_csv(predicted)["one_network"].tolist() == expected
+    table = pd.read_csv(predicted)
+    assert table["one_network"].tolist() == expected
+    for row, order in zip(table.itertuples(), best.tolist(), strict=True):
+        names = ["+".join(sorted(CLASSES[i] for i in order[:count])) for count in (1, 2)]
+        assert row.one_network_true_count == names["+" in row.truth]
+        assert row.one_network_for_names in names
+
+
+def test_thresholds_are_chosen_on_validation_clips(home):
+    """Those that the networks and the flow have are the best of validation, not of test clips."""
+    flow, rival = load_script("overall_flow.py"), load_script(TWO_LABEL)
+    rival.BOTH = True
+    classifier = f"isocc{crs_lib.BOTH}"
+    tasks = {
+        "counter": (crs_lib.COUNTER, "asc"),
+        "single": (crs_lib.SINGLE, "isocc"),
+        "two_label": (crs_lib.TWO_LABEL, "isocc"),
+        "both": (crs_lib.TWO_LABEL, classifier),
+    }
+    trained = networks.load_networks(tasks, str(home / "models"), 1, 4000, torch.device("cpu"))
+    counter, content = trained["counter"]
+    chosen = {
+        task: c["metrics"]["validation"].get("val_threshold") for task, (_, c) in trained.items()
+    }
+    # The counter's was moved to one half: back, for its chances to be those that were validated.
+    networks.move_threshold(counter, 1 - chosen["counter"])
+    (record,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/run.json")
+    chosen |= json.loads(record.read_text())["thresholds"]
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    best = {}
+    for part in ("val", "test"):
+        rows = np.concatenate([data.singles[part], data.mixtures[part]])
+        is_mixture = set_data.is_mixture(rows)
+        logits = networks.logits_of(counter, stems, rows, 256)
+        chances = torch.softmax(logits, dim=1)[:, 1].numpy()
+        best["counter", part] = metrics.best_threshold(is_mixture, chances, ~is_mixture, is_mixture)
+        logits = networks.logits_of(trained["both"][0], stems, rows, 256)
+        best["both", part] = rival.best_threshold(logits, rows, data)
+    networks.move_threshold(counter, chosen["counter"])
+    trained["counter"] = networks.remember_names(counter, content["forgotten"]), content
+    for part in ("val", "test"):
+        rows = np.concatenate([data.singles[part], data.mixtures[part]])
+        table = flow.predictions(trained, stems, rows, data)
+        best |= {(way, part): t for way, t in flow.thresholds_for_names(table).items()}
+    for name in ("counter", "both", *flow.CHOSEN_FOR_NAMES):
+        assert best[name, "val"] == pytest.approx(chosen[name], abs=1e-6), name
+        assert best[name, "test"] != pytest.approx(chosen[name], abs=1e-6), name
+
+
+def test_the_epochs_are_validated_on_validation_clips(home):
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
+    place = (str(home / "models"), crs_lib.TWO_LABEL, "isocc", 1, 4000, torch.device("cpu"))
+    network, content = networks.load_network(*place)
+    losses = {}
+    for part in ("val", "test"):
+        rows = data.mixtures[part]
+        logits = networks.logits_of(network, stems, rows, 256)
+        truth = training.many_hot(rows, labels, len(CLASSES))
+        losses[part] = training.names_loss(logits, truth).item()
+    found = content["metrics"]["validation"]["val_loss"]
+    assert losses["val"] == pytest.approx(found, rel=1e-5)
+    assert losses["test"] != pytest.approx(found, rel=1e-5)
 
 
 def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
