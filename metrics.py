@@ -83,10 +83,10 @@ def two_label_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures
         for name in classes
     ]
     # A draw may leave a class without a positive clip: the mean is over the others.
-    there = ~np.isnan(precisions)
+    by_class = pd.DataFrame(precisions)
     figures = {
         "exact_pair": weighted_mean(correct, mixture_weights),
-        "mean_average_precision": np.nansum(precisions, axis=0) / np.maximum(1, there.sum(axis=0)),
+        "mean_average_precision": by_class.mean().to_numpy(),  # NaN where there is none
     }
     if "names" in predictions:
         figures |= exact_set_figures(predictions, "names", weights)

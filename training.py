@@ -30,8 +30,9 @@ from crs_lib import InputError
 def seed_everything(seed: int, set_number: int, script: str) -> None:
     """Seed random, numpy and torch, and hold cuDNN to algorithms that repeat themselves.
 
-    Every training has random numbers of its own. Sets k and k + 5 learn from the same clips, and so
-    do both classifiers: with the same numbers they would be one training told twice.
+    Every script has random numbers of its own on every set. Sets k and k + 5 learn from the same
+    clips, and so do both classifiers: with the same numbers they would be one training told twice.
+    (The two-label classifier and the rival trained on both are one script and share theirs.)
     """
     words = np.random.SeedSequence([seed, set_number, zlib.crc32(script.encode())])
     seed = int(words.generate_state(1)[0])

@@ -475,7 +475,7 @@ def test_what_was_never_drawn_is_the_rest():
     assert set(found[:, 0].tolist()) == drawn
 
 
-def test_no_two_trainings_share_their_random_numbers():
+def test_no_two_scripts_or_sets_share_their_random_numbers():
     """Neither sets k and k + 5, which learn from the same clips, nor the two classifiers."""
 
     def first_numbers(*of):
