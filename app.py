@@ -13,6 +13,7 @@ Takes   10 seconds to start.
 """
 
 import crs_lib
+import labellers
 import networks
 from crs_lib import InputError
 from good_values import FROM_WEIGHTS
@@ -45,9 +46,7 @@ def main() -> None:
         install = "pip install -r requirements-app.txt"
         raise InputError(f"{error.name} is missing: run  {install}  first, or  make app") from None
     device = networks.choose_device(DEVICE, THREADS)
-    trained = networks.load_labellers(
-        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
-    )
+    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
     ears = app_page.Ears(trained, device, MOST_MINUTES, MOST_MB)
     renamed = crs_lib.rename_dir(DATASET)
     files = sorted(renamed.glob("*/*.wav"))

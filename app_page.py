@@ -34,7 +34,7 @@ NOTHING = (None, [], None)  # no scores, no timeline, no picture
 class Ears(NamedTuple):
     """What the page hears with, and how much it takes."""
 
-    trained: dict  # as networks.load_labellers has it
+    trained: dict  # as labellers.load has it
     device: torch.device
     most_minutes: int  # of a recording
     most_mb: int  # of a file

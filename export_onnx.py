@@ -25,6 +25,7 @@ from torch import nn
 import crs_lib
 import esc10_data
 import hearing
+import labellers
 import networks
 import tmr
 from crs_lib import InputError
@@ -131,13 +132,11 @@ def main() -> None:
         )
     timer = tmr.start()
     cpu = networks.choose_device("cpu")
-    trained = networks.load_labellers(
-        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu
-    )
+    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu)
     for task, (network, content) in trained.items():
         constants = content["constants"]
         rate = constants["SAMPLE_RATE"]
-        script = networks.LABELLERS[task]
+        script = labellers.SCRIPT_OF[task]
         name = crs_lib.run_name(script, constants["MODEL"], constants["SET"], rate)
         path = Path(EXPORTED, f"{name}.onnx")
         whole = FromSamples(network, constants["N_FFT"], networks.SCORES_OF[task]).eval()

@@ -28,6 +28,7 @@ import torch
 from tqdm import tqdm
 
 import crs_lib
+import labellers
 import listening
 import networks
 from crs_lib import InputError
@@ -185,9 +186,7 @@ def main() -> int:
         refuse_same_names(files)
         if Path(OUT).exists() and not Path(OUT).is_dir():
             raise InputError(f"--out {OUT}: is a file; name a folder, for labels and pictures")
-    trained = networks.load_labellers(
-        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
-    )
+    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
     synthetic = trained["counter"][1]["synthetic"]
     failed = []
     rows = answers(files, trained, device, failed)

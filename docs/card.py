@@ -36,7 +36,7 @@ def text(
 ) -> str:
     """The card, in markdown.
 
-    trained: task -> (network, what its file says), as networks.load_labellers has it. records,
+    trained: task -> (network, what its file says), as labellers.load has it. records,
     tables: run records and predictions, of the same tasks and `flow`. files: the shipped weights.
     is_half: whether in half precision. data: the set.
     """
@@ -106,8 +106,8 @@ def text(
         "```\npython predict.py garden.wav street/     # count, names, timeline; --json, --csv\n"
         "python app.py                            # the same in a browser, on this machine\n```",
         "or from Python, in the project's folder:",
-        '```python\nimport torch\nimport listening, networks\n\ndevice = torch.device("cpu")\n'
-        'trained = networks.load_labellers("pretrained", 0, 0, "", "", device)\n'
+        '```python\nimport torch\nimport labellers, listening\n\ndevice = torch.device("cpu")\n'
+        'trained = labellers.load("pretrained", 0, 0, "", "", device)\n'
         'print(listening.answer("garden.wav", trained, device))\n```',
         "## How they were trained",
         "Each file holds its constants and the whole record of its training (`record`).",

@@ -28,6 +28,7 @@ import torch
 import checkpoints
 import crs_lib
 import hearing
+import labellers
 import locks
 import networks
 import report
@@ -112,9 +113,7 @@ def write_attribution(path: Path, files: pd.Series) -> None:
 
 def main() -> None:
     device = networks.choose_device("cpu", THREADS)
-    trained = networks.load_labellers(
-        MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device
-    )
+    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
     counter, single = (trained[task][1]["constants"] for task in ("counter", "single"))
     sample_rate, models = counter["SAMPLE_RATE"], (counter["MODEL"], single["MODEL"])
     runs = {task: Path(RESULTS, content["run"]) for task, (_, content) in trained.items()}
@@ -147,7 +146,7 @@ def main() -> None:
     with locks.held(Path(TARGET)), crs_lib.replaced_folder(Path(TARGET)) as part:
         for task, name in names.items():
             write_weights(part, name, trained[task][1], records[task], is_half=True)
-        shipped = networks.load_labellers(str(part), SET, sample_rate, *models, device)
+        shipped = labellers.load(str(part), SET, sample_rate, *models, device)
         halved = answers(shipped, stems, rows, data.classes)
         is_half = {task: np.array_equal(halved[task], whole[task]) for task in names}
         for task in [task for task in names if not is_half[task]]:

@@ -26,6 +26,7 @@ from conftest import (
 
 import crs_lib
 import hearing
+import labellers
 import metrics
 import networks
 import report
@@ -589,9 +590,7 @@ def test_shipped_weights_answer_as_those_that_were_trained(home, tmp_path, here)
         assert content["record"]["test"] and len(content["record"]["history"]) == 1
         assert str(home) not in repr(content["constants"]) + repr(content["record"])
     assert "half precision" in out
-    for network, _ in networks.load_labellers(
-        str(target), 0, 0, "", "", torch.device("cpu")
-    ).values():
+    for network, _ in labellers.load(str(target), 0, 0, "", "", torch.device("cpu")).values():
         assert {p.dtype for p in network.parameters()} == {torch.float32}
     singles = [home / "data" / "esc10_rename_4k" / name / f"{name}1.wav" for name in CLASSES]
     words = ("predict.py", "--json", home / "data" / "esc10_2mix_vol_norm_4k", *singles, "--models")

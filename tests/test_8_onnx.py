@@ -10,6 +10,7 @@ from conftest import CLASSES, HERE, load_script
 
 import checkpoints
 import crs_lib
+import labellers
 import networks
 import report
 from esc10_data import LEVEL_RMS
@@ -101,7 +102,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(script, tmp_path, monkeypatch
 def test_the_script_exports_all_three_and_says_what_they_are(script, here, tmp_path):
     models = str(tmp_path / "models")
     networks_of = {}
-    for task, name in networks.LABELLERS.items():
+    for task, name in labellers.SCRIPT_OF.items():
         networks_of[task] = tiny_network("logmel", 2 if task == "counter" else len(CLASSES))
         constants = {"MODELS": models, "SET": 3, "SAMPLE_RATE": SAMPLE_RATE, "N_FFT": N_FFT}
         constants |= {"MODEL": "logmel", "DATASET": str(tmp_path)}
@@ -113,7 +114,7 @@ def test_the_script_exports_all_three_and_says_what_they_are(script, here, tmp_p
     assert out.count("of PyTorch's answers") == 3 and "SYNTHETIC" not in out
     samples = unlike_clips()
     outputs = {"counter": ["one class", "two classes"], "single": [*CLASSES]}
-    for task, name in networks.LABELLERS.items():
+    for task, name in labellers.SCRIPT_OF.items():
         path = tmp_path / "exported" / f"{name}_logmel_set3_2k.onnx"
         logits, scores, about = answers_of_file(path, samples)
         assert differ(logits, logits_step_by_step(networks_of[task], samples)) <= 1e-4

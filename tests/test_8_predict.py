@@ -25,8 +25,8 @@ sys.path.insert(0, str(HERE / "benchmarks"))
 import bench_lib
 
 import esc10_data
+import labellers
 import listening
-import networks
 import timeline
 
 CPU = torch.device("cpu")
@@ -223,7 +223,7 @@ def test_the_timeline_is_that_of_the_windows_one_by_one(models, tmp_path, clip):
     sf.write(tmp_path / "a.wav", wave, rate)
     out = succeed("predict.py", "--models", models, tmp_path / "a.wav", "--json")
     (row,) = json.loads(out)["recordings"]
-    trained = networks.load_labellers(str(models), 0, 0, "", "", CPU)
+    trained = labellers.load(str(models), 0, 0, "", "", CPU)
     parts = []
     for start_second in range(int(np.ceil(len(wave) / rate)) - 4):
         sf.write(tmp_path / "b.wav", wave[start_second * rate :][: 5 * rate], rate)

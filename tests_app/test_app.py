@@ -25,8 +25,8 @@ sys.path.insert(0, str(HERE))
 import bench_lib  # noqa: E402
 
 import esc10_data  # noqa: E402
+import labellers  # noqa: E402
 import listening  # noqa: E402
-import networks  # noqa: E402
 
 CLASSES = ["chainsaw", "dog", "rain", "sea_waves"]
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def page(browser, app):
 
 
 def expected(home, path):
-    trained = networks.load_labellers(str(home / "models"), 0, 0, "", "", CPU)
+    trained = labellers.load(str(home / "models"), 0, 0, "", "", CPU)
     return listening.answer(path, trained, CPU)
 
 
@@ -168,7 +168,7 @@ def test_the_counter_is_asked_anew_at_every_level(page, home):
     page.get_by_role("tab", name="Two sounds mixed").click()
     choose(page, "first", "rain: rain0.wav")
     choose(page, "second", "dog: dog0.wav")
-    trained = networks.load_labellers(str(home / "models"), 0, 0, "", "", CPU)
+    trained = labellers.load(str(home / "models"), 0, 0, "", "", CPU)
     folder = home / "data" / "esc10_rename"
     read = partial(esc10_data.read_clip, sample_rate=4000)
     first, second = (

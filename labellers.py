@@ -1,0 +1,89 @@
+"""The trained networks that label a recording: which of those in a folder are meant."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+import crs_lib
+import networks
+from crs_lib import InputError
+
+# Task of a network that labels a recording -> the script that trains it.
+SCRIPT_OF = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
+
+
+def load(
+    models: str,
+    set_number: int,
+    sample_rate: int,
+    counter_model: str,
+    classifier_model: str,
+    device: torch.device,
+) -> dict[str, tuple[nn.Module, dict]]:
+    """The networks that label a recording, `counter`, `single` and `two_label`, as
+    networks.load_networks.
+
+    What is 0 or empty is that of the weights in the folder.
+    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag, or
+    if it is that of the shipped weights and they are others.
+    """
+    models = str(crs_lib.labellers_dir(models))
+    there = pd.DataFrame(
+        [(task, *kind) for task, script in SCRIPT_OF.items() for kind in kinds_of(models, script)],
+        columns=["task", "model", "SET", "SAMPLE_RATE"],
+    )
+
+    for name, given in (("SET", set_number), ("SAMPLE_RATE", sample_rate)):
+        there = there[(there[name] == given) | (given == 0)]
+
+    def only(name: str, given: object, found: pd.Series, usual: object) -> object:
+        found = sorted(found.unique().tolist())
+        if given or not found:
+            return given or usual
+        if len(found) > 1:
+            choice = f"{crs_lib.flag_of(name)} {' or '.join(map(str, found))}"
+            raise InputError(f"{models} holds several weights: choose with  {choice}")
+        return found[0]
+
+    set_number = only("SET", set_number, there["SET"], 1)
+    there = there[there["SET"] == set_number]
+    sample_rate = only("SAMPLE_RATE", sample_rate, there["SAMPLE_RATE"], 4000)
+    there = there[there["SAMPLE_RATE"] == sample_rate]
+    is_counter = there["task"] == "counter"
+    counter_model = only("COUNTER_MODEL", counter_model, there["model"][is_counter], "asc")
+    classifiers = there["model"][~is_counter]
+    classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
+    model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
+    tasks = {task: (script, model_of[task]) for task, script in SCRIPT_OF.items()}
+    if Path(models).name == crs_lib.PRETRAINED:
+        refuse_others_than_shipped(models, tasks, set_number, sample_rate)
+    return networks.load_networks(tasks, models, set_number, sample_rate, device)
+
+
+def refuse_others_than_shipped(
+    models: str, tasks: dict[str, tuple[str, str]], set_number: int, sample_rate: int
+) -> None:
+    """Raise InputError if a folder of shipped weights lacks some: nobody is to train into it."""
+    names = [crs_lib.run_name(*kind, set_number, sample_rate) for kind in tasks.values()]
+    paths = [crs_lib.weights_path(models, name) for name in names]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        there = ", ".join(sorted(path.name for path in Path(models).glob("*.pt"))) or "nothing"
+        raise InputError(
+            f"{models} has no {', '.join(missing)}, but {there}: leave out the flags that ask for "
+            "others, or name a folder of your own with  --models"
+        )
+
+
+def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
+    """The weights that a script's trainings left in a folder: model, set, sample rate (Hz).
+
+    The rivals without a counter are left out.
+    """
+    name = re.compile(rf"{script}_(\w+)_set(\d+)_(\d+(?:\.\d+)?)k\.pt")
+    found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))
+    kinds = [(word[1], int(word[2]), round(1000 * float(word[3]))) for word in found]
+    return [kind for kind in kinds if not kind[0].endswith(crs_lib.BOTH)]
