@@ -28,7 +28,7 @@ from esc10_data import CLIP_SECONDS
 LONG_SECONDS = 6  # a recording beyond it gets a timeline
 BLOCK_SECONDS = 16  # of sound read at a time; so many windows go through the networks together
 # A second softer than this, its mean apart, is silence: -66 dB of full scale. The loudest second of
-# the softest ESC-10 clip has twice as much, the noise of a 16-bit file a twentieth.
+# the softest ESC-10 clip has more than twice as much, the rounding of a 16-bit file a fiftieth.
 SILENT_RMS = 5e-4
 NB_COLUMNS = 1000  # of a picture at most
 

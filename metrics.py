@@ -17,9 +17,9 @@ WAYS = {
     "with_counter": "with the counter",
     "for_names": "with it, threshold for names",
     "true_count": "true count given",
-    "no_counter": "without a counter",
-    "rival_with_counter": "its network, told the counter's count",
-    "rival_true_count": "its network, told the true count",
+    "no_counter": "without a counter (the rival)",
+    "rival_with_counter": "the rival, told the counter's count",
+    "rival_true_count": "the rival, told the true count",
     "one_network": "one network counts and names",
     "one_network_for_names": "one network, threshold for names",
     "one_network_true_count": "one network, true count given",
@@ -32,6 +32,7 @@ GAINS = (
     *((way, "no_counter") for way in WAYS if way != "no_counter"),
     ("true_count", "rival_true_count"),
     ("with_counter", "one_network"),
+    ("together", "for_names"),
 )
 
 Figures = dict[str, np.ndarray]

@@ -41,6 +41,7 @@ SUMMARY_ROWS = (
         "what classifiers gain over the one network (points)",
     ),
     ("flow.gain.together_over_no_counter", "what both together gain over the rival (points)"),
+    ("flow.gain.together_over_for_names", "what both together gain over the flow (points)"),
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,

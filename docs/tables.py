@@ -14,6 +14,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import crs_lib
+import metrics
 import report
 
 PUBLISHED = crs_lib.HERE / "results_published"
@@ -66,32 +67,41 @@ def aims() -> str:
 
 
 def answer(name: str) -> str:
-    """Where the names of a configuration's flow are lost, and what the counter gains, in words."""
+    """Which way to the names is best and which worst, where a configuration's flow loses them, and
+    what the counter gains, in words.
+    """
     figures = published(name)[1]["figures"]
-    ways = (f"flow.{way}.exact_set_balanced" for way in ("true_count", "with_counter"))
-    true_count, with_counter = (100 * figures[way]["mean"] for way in ways)
-    gains = (
-        "for_names_over_no_counter",
-        "true_count_over_no_counter",
-        "rival_with_counter_over_no_counter",
-        "rival_true_count_over_no_counter",
-        "true_count_over_rival_true_count",
-    )
-    gain, at_most, of_rival, at_most_of_rival, of_classifiers = (
-        "{} points ({})".format(*report.percent(figures[f"flow.gain.{name}"])) for name in gains
-    )
+
+    def percent(figure: str) -> str:
+        return "{} ({})".format(*report.percent(figures[f"flow.{figure}"]))
+
+    def points(better: str, worse: str = "no_counter") -> str:
+        gain = report.percent(figures[f"flow.gain.{better}_over_{worse}"])
+        return "{} points ({})".format(*gain)
+
+    means = {
+        way: figures[f"flow.{way}.exact_set_balanced"]["mean"]
+        for way in metrics.WAYS
+        if f"flow.{way}.exact_set_balanced" in figures
+    }
+    untold = [way for way in means if "true_count" not in way]
+    best, worst = (pick(untold, key=means.get) for pick in (max, min))
+    spoiled = means["true_count"] - means["with_counter"]
     text = (
-        f"Of 100 answers of the flow {100 - true_count:.1f} have wrong names even with the true "
-        f"count given, and counting spoils {true_count - with_counter:.1f} more. Over no counter "
-        f"the counter gains {gain}, where the true count would gain {at_most}. The rival's own "
-        f"network gains {of_rival} by the counter's count, and would gain {at_most_of_rival} by "
-        f"the true one. Both told the true count, the flow's classifiers gain {of_classifiers} "
-        "over that network."
+        "Of the ways that nobody tells the true count the best is "
+        f"*{metrics.WAYS[best]}*, {percent(f'{best}.exact_set_balanced')} % of the sets of names "
+        f"exact and {points(best)} over no counter, the worst "
+        f"*{metrics.WAYS[worst]}*, {percent(f'{worst}.exact_set_balanced')} % and {points(worst)}. "
+        f"Of 100 answers of the flow {100 - 100 * means['true_count']:.1f} have wrong names even "
+        f"with the true count given, and counting spoils {100 * spoiled:.1f} more. Over no counter "
+        f"the counter gains {points('for_names')}, where the true count would gain "
+        f"{points('true_count')}. The rival's own network gains {points('rival_with_counter')} by "
+        f"the counter's count, and would gain {points('rival_true_count')} by the true one. Both "
+        "told the true count, the flow's classifiers gain "
+        f"{points('true_count', 'rival_true_count')} over that network."
     )
-    together = figures.get("flow.gain.together_over_no_counter")  # not of flows that lack it
-    if together:
-        of_both = "{} points ({})".format(*report.percent(together))
-        text += f" Flow and rival together gain {of_both} over no counter."
+    if "together" in means:  # not of flows of an earlier version
+        text += f" Together they gain {points('together', 'for_names')} over the flow alone."
     return text + "\n"
 
 
