@@ -30,16 +30,11 @@ TRAININGS = {
 }
 
 
-def rows_of_epoch(script, data: set_data.SetData) -> np.ndarray:
-    """The clips of a training's first epoch."""
-    return script.draw(0, data) if hasattr(script, "draw") else data.singles["train"]
-
-
 def batches(script, root: str) -> list[torch.Tensor]:
     """Ours, from the files to the last batch."""
     data = set_data.choose_files(root, "", 1, SAMPLE_RATE, OVERSAMPLE)
     stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
-    rows = rows_of_epoch(script, data)
+    rows = script.draw(0, data)
     for start in range(0, len(rows), script.BATCH):
         last = hearing.varied_features(stems, rows[start : start + script.BATCH], script.CONSTANTS)
     return last
@@ -65,7 +60,7 @@ def main() -> None:
     lines = []
     for name, (file, constants) in TRAININGS.items():
         script = bench_lib.script(file, **constants)
-        rows = rows_of_epoch(script, data)
+        rows = script.draw(0, data)
         some = np.random.default_rng(0).permutation(rows)[:NB_STRAIGHTFORWARD]
         stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
         mine = hearing.features(hearing.waveforms_of(stems, some[-1:]), N_FFT)[0]

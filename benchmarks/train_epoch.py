@@ -11,7 +11,6 @@ from pathlib import Path
 import bench_lib
 import numpy as np
 import torch
-from torch import nn
 
 import hearing
 import networks
@@ -23,12 +22,8 @@ CPU = networks.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
     "counter": ("audio_source_counter", 2 + 10, bench_lib.script("audio_source_counter.py").loss),
-    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, nn.functional.cross_entropy),
-    "two-label": (
-        "sep_opt_isocc_multi_random_volnorm_STFT",
-        10,
-        nn.functional.binary_cross_entropy_with_logits,
-    ),
+    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, training.names_loss),
+    "two-label": ("sep_opt_isocc_multi_random_volnorm_STFT", 10, training.names_loss),
 }
 
 
@@ -55,19 +50,13 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
     stems = hearing.load(data.stems, script.SAMPLE_RATE, CPU)
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
     singles, mixtures = data.singles["val"], data.mixtures["val"]
-    if name == "counter":
-        rows, validation_rows = script.draw(0, data), np.concatenate([singles, mixtures])
-    elif name == "single-label":
-        rows, validation_rows = data.singles["train"], singles
-    else:
-        rows, validation_rows = script.draw(0, data), mixtures
-    rows = np.random.default_rng(0).permutation(rows)
+    validated = {"counter": [singles, mixtures], "single-label": [singles], "two-label": [mixtures]}
+    validation_rows = np.concatenate(validated[name])
+    rows = np.random.default_rng(0).permutation(script.draw(0, data))
 
     def targets(rows: np.ndarray) -> torch.Tensor:
         if name == "counter":
             return script.targets(rows, labels, len(data.classes))
-        if name == "single-label":
-            return labels[rows[:, 0]]
         return training.many_hot(rows, labels, nb_outputs)
 
     def features(rows: np.ndarray) -> torch.Tensor:
