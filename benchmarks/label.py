@@ -1,8 +1,9 @@
 """Labelling: one 5-s clip cold (process start to answer), one warm, folders, long recordings.
 
 The networks are the research's two at 4 kHz; their weights are random: their speed does not depend
-on them, and both classifiers are of one size. The longest recording goes to the shipped ones too. The single clips, and the long recordings made of them, are ESC-10's own at 44.1 kHz, the
-folders hold mixtures at 4 kHz.
+on them, and both classifiers are of one size. The longest recording goes to the shipped ones too.
+The single clips, and the long recordings made of them, are ESC-10's own at 44.1 kHz, the folders
+hold mixtures at 4 kHz.
 """
 
 from pathlib import Path
