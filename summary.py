@@ -180,7 +180,7 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     if max(sets) > 5:
         note += "The choices of networks and constants saw the test clips of sets 6-10. "
     if left_out := summary["not_of_all_sets"]:
-        ways = ", ".join(metrics.WAYS[way] for way in left_out)
+        ways = "; ".join(metrics.WAYS[way] for way in left_out)
         note += f"Left out, as not every set's flow has it: {ways}. "
     note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
     several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
