@@ -13,7 +13,7 @@ Reads   results/: the newest finished flow of each set, the trainings whose weig
         and the division texts. Where these are gone, or changed since, the page says so and is
         silent.
 Writes  results/report.html.
-How many  20 mistakes; 3 MB for one set at 4 kHz.
+How many  20 mistakes; 4 MB for one set at 4 kHz.
 Takes   5 seconds on 2 CPU cores.
 """
 
