@@ -79,6 +79,10 @@ def answer(name: str) -> str:
         gain = report.percent(figures[f"flow.gain.{better}_over_{worse}"])
         return "{} points ({})".format(*gain)
 
+    def reached(way: str) -> str:
+        gained = "" if way == "no_counter" else f" and {points(way)} over no counter"
+        return f"*{metrics.WAYS[way]}*, {percent(f'{way}.exact_set_balanced')} %{gained}"
+
     means = {
         way: figures[f"flow.{way}.exact_set_balanced"]["mean"]
         for way in metrics.WAYS
@@ -88,10 +92,8 @@ def answer(name: str) -> str:
     best, worst = (pick(untold, key=means.get) for pick in (max, min))
     spoiled = means["true_count"] - means["with_counter"]
     text = (
-        "Of the ways that nobody tells the true count the best is "
-        f"*{metrics.WAYS[best]}*, {percent(f'{best}.exact_set_balanced')} % of the sets of names "
-        f"exact and {points(best)} over no counter, the worst "
-        f"*{metrics.WAYS[worst]}*, {percent(f'{worst}.exact_set_balanced')} % and {points(worst)}. "
+        "Of the ways that nobody tells the true count the best names so many sets exactly: "
+        f"{reached(best)}; the worst: {reached(worst)}. "
         f"Of 100 answers of the flow {100 - 100 * means['true_count']:.1f} have wrong names even "
         f"with the true count given, and counting spoils {100 * spoiled:.1f} more. Over no counter "
         f"the counter gains {points('for_names')}, where the true count would gain "
