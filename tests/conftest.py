@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import settings
 
@@ -108,9 +109,21 @@ def untrained_networks(folder):
     load_script("benchmarks/label.py").random_weights(str(folder), list("abcdefghij"))
 
 
+def edit_weights(path, target, change):
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, target)
+
+
 def prepare(root):
     for script in PREPARATION:
         succeed(script, "--dataset", root)
+
+
+def shared_folder(tmp_path_factory):
+    """A folder that the processes that run tests have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
@@ -119,10 +132,9 @@ def demo(tmp_path_factory):
 
     Of the processes that run tests the first one makes it, each takes a copy.
     """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    made, root = shared / "demo_made", tmp_path_factory.mktemp("demo") / "data"
-    with FileLock(shared / "demo_made.lock"):
+    made = shared_folder(tmp_path_factory) / "demo_made"
+    root = tmp_path_factory.mktemp("demo") / "data"
+    with FileLock(f"{made}.lock"):
         if not made.exists():
             flags = ("--synthetic", "--clips-per-class", 10, "--nb-classes", len(CLASSES))
             succeed("0_get_esc50.py", "--dataset", root, *flags)
@@ -130,6 +142,30 @@ def demo(tmp_path_factory):
             succeed("0_pitch_oversample_4k.py", "--dataset", root, "--oversample", 2)
             root.rename(made)
     return shutil.copytree(made, root)
+
+
+@pytest.fixture(scope="session")
+def home(demo, tmp_path_factory):
+    """A folder where run_all.py ran: no ESC-50, no network, so on the stand-in.
+
+    A small one lay there, prepared, so that nothing has to be made. Made once, as `demo` is.
+    """
+    made, home = shared_folder(tmp_path_factory) / "home_made", tmp_path_factory.mktemp("home")
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            shutil.copytree(demo, home / "dataset_demo")
+            nowhere = "http://127.0.0.1:9"
+            blocked = {"http_proxy": nowhere, "https_proxy": nowhere}
+            blocked |= {"no_proxy": "", "NO_PROXY": ""}
+            done = start("run_all.py", *TINY_RUN, cwd=home, environment=blocked)
+            assert done.returncode == 0, done.stderr
+            (home / "out.txt").write_text(done.stdout)
+            (home / "err.txt").write_text(done.stderr)
+            home.rename(made)
+    shutil.copytree(made, home, dirs_exist_ok=True)
+    for name in ("results", "models", "data"):
+        (home / name).symlink_to(home / "dataset_demo" / ("" if name == "data" else name))
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """predict.py as a user runs it: what it reads, the forms of its answers, whose weights it takes.
 
 The weights are random: what they say is checked against the networks themselves, and against the
-flow in test_7_whole_run.py.
+flow in test_8_shipped.py.
 """
 
 import csv

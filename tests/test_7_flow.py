@@ -1,0 +1,257 @@
+"""The flow and the audit, against what the three trainings of a tiny run predicted."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import (
+    CLASSES,
+    COUNTER,
+    SINGLE,
+    TINY,
+    TWO_LABEL,
+    edit_weights,
+    load_script,
+)
+
+import crs_lib
+import hearing
+import metrics
+import networks
+import report
+import set_data
+import training
+
+
+def test_the_flow_is_the_counter_and_then_a_classifier(home):
+    """Recomputed clip by clip from what the three trainings predicted on the same test clips."""
+    folders = {path.name[20:]: path for path in (home / "results").iterdir() if path.is_dir()}
+
+    def read(name):
+        table = pd.read_csv(folders[name] / "predictions.csv", keep_default_na=False)
+        return table.set_index("clip")
+
+    flow = read("overall_flow_asc-isocc_set1_4k")
+    counter = read("audio_source_counter_asc_set1_4k")
+    single = read("sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k")
+    pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
+    both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
+    assert len(flow) == 4 + 6
+    record = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())
+    thresholds = record["thresholds"]
+    for clip, row in flow.iterrows():
+        assert row["count"] == counter["count"][clip]
+        is_mixture = "+" in row["truth"]
+        right = pairs["pair"][clip] if is_mixture else single["names"][clip]
+        assert row["true_count"] == right
+        assert row["for_names"].count("+") == (row["score_two"] > thresholds["for_names"])
+        assert row["together"].count("+") == (row["together_score_two"] > thresholds["together"])
+        assert (row["together_true_count"] == row["together"]) or (
+            row["together"].count("+") != is_mixture
+        )
+        assert row["no_counter"] == both["names"][clip]
+        if row["count"] == 1 + is_mixture:
+            assert row["with_counter"] == right
+        else:
+            assert row["with_counter"].count("+") == row["count"] - 1
+    test = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())["test"]
+    correct = flow["with_counter"] == flow["truth"]
+    mixture = flow["truth"].str.contains("+", regex=False)
+    expected = (correct[mixture].mean() + correct[~mixture].mean()) / 2
+    assert test["with_counter"]["exact_set_balanced"] == pytest.approx(expected)
+
+
+def test_one_network_counts_and_names(home):
+    """The counter before it forgot the names: the flow names with them."""
+    place = (home / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
+    counter, content = networks.load_network(*place)
+    network = networks.remember_names(counter, content["forgotten"])
+    assert network.dense[-1].weight.shape == (2 + len(CLASSES), 32)
+    assert counter.dense[-1].weight.shape == (2, 32)
+    constants = content["constants"]
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, constants["OVERSAMPLE"])
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+    logits = networks.logits_of(network, stems, rows, constants["N_FFT"])
+    counts = 1 + logits[:, :2].argmax(dim=1)
+    best = logits[:, 2:].argsort(dim=1, descending=True)
+    expected = [
+        "+".join(sorted(CLASSES[i] for i in order[:count]))
+        for order, count in zip(best.tolist(), counts.tolist(), strict=True)
+    ]
+    (predicted,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/predictions.csv")
+    table = pd.read_csv(predicted)
+    assert table["one_network"].tolist() == expected
+    for row, order in zip(table.itertuples(), best.tolist(), strict=True):
+        names = ["+".join(sorted(CLASSES[i] for i in order[:count])) for count in (1, 2)]
+        assert row.one_network_true_count == names["+" in row.truth]
+        assert row.one_network_for_names in names
+
+
+def test_thresholds_are_chosen_on_validation_clips(home):
+    """Those that the networks and the flow have are the best of validation, not of test clips."""
+    flow, rival = load_script("overall_flow.py"), load_script(TWO_LABEL)
+    rival.BOTH = True
+    classifier = f"isocc{crs_lib.BOTH}"
+    tasks = {
+        "counter": (crs_lib.COUNTER, "asc"),
+        "single": (crs_lib.SINGLE, "isocc"),
+        "two_label": (crs_lib.TWO_LABEL, "isocc"),
+        "both": (crs_lib.TWO_LABEL, classifier),
+    }
+    trained = networks.load_networks(tasks, str(home / "models"), 1, 4000, torch.device("cpu"))
+    counter, content = trained["counter"]
+    chosen = {
+        task: c["metrics"]["validation"].get("val_threshold") for task, (_, c) in trained.items()
+    }
+    # The counter's was moved to one half: back, for its chances to be those that were validated.
+    networks.move_threshold(counter, 1 - chosen["counter"])
+    (record,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/run.json")
+    chosen |= json.loads(record.read_text())["thresholds"]
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    best = {}
+    for part in ("val", "test"):
+        rows = np.concatenate([data.singles[part], data.mixtures[part]])
+        is_mixture = set_data.is_mixture(rows)
+        logits = networks.logits_of(counter, stems, rows, 256)
+        chances = torch.softmax(logits, dim=1)[:, 1].numpy()
+        best["counter", part] = metrics.best_threshold(is_mixture, chances, ~is_mixture, is_mixture)
+        logits = networks.logits_of(trained["both"][0], stems, rows, 256)
+        best["both", part] = rival.best_threshold(logits, rows, data)
+    networks.move_threshold(counter, chosen["counter"])
+    trained["counter"] = networks.remember_names(counter, content["forgotten"]), content
+    for part in ("val", "test"):
+        rows = np.concatenate([data.singles[part], data.mixtures[part]])
+        table = flow.predictions(trained, stems, rows, data)
+        best |= {(way, part): t for way, t in flow.thresholds_for_names(table).items()}
+    for name in ("counter", "both", *flow.CHOSEN_FOR_NAMES):
+        assert best[name, "val"] == pytest.approx(chosen[name], abs=1e-6), name
+        assert best[name, "test"] != pytest.approx(chosen[name], abs=1e-6), name
+
+
+def test_the_epochs_are_validated_on_validation_clips(home):
+    data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
+    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
+    place = (str(home / "models"), crs_lib.TWO_LABEL, "isocc", 1, 4000, torch.device("cpu"))
+    network, content = networks.load_network(*place)
+    losses = {}
+    for part in ("val", "test"):
+        rows = data.mixtures[part]
+        logits = networks.logits_of(network, stems, rows, 256)
+        truth = training.many_hot(rows, labels, len(CLASSES))
+        losses[part] = training.names_loss(logits, truth).item()
+    found = content["metrics"]["validation"]["val_loss"]
+    assert losses["val"] == pytest.approx(found, rel=1e-5)
+    assert losses["test"] != pytest.approx(found, rel=1e-5)
+
+
+def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
+    models, (flow,) = tmp_path / "models", home.glob("results/*_overall_flow_*/predictions.csv")
+    shutil.copytree(home / "models", models)
+    places = ("--dataset", home / "data", "--results", tmp_path, "--models", models)
+    flags = (*places, "--model", "asc", "--oversample", 2, "--shared")
+    (counter,) = home.glob("results/*audio_source_counter*")
+    by_count = []
+    for script, named in ((SINGLE, "names"), (TWO_LABEL, "pair")):
+        here(script, *flags, status=0)
+        (folder,) = tmp_path.glob(f"*{script[:-3]}*")
+        record = json.loads((folder / "run.json").read_text())
+        assert record["taken_from"] == counter.name and record["history"] == []
+        assert not (folder / "curves.png").exists()
+        by_count.append(pd.read_csv(folder / "predictions.csv").set_index("clip")[named])
+    # Told how many there are, they name what the one network names where it counts so many.
+    table = pd.read_csv(flow).set_index("clip")
+    for count, names in enumerate(by_count, 1):
+        alike = table[(table["count"] == count) & table.index.isin(names.index)]
+        assert (alike["one_network"] == names[alike.index]).all()
+    assert len(table[table["count"] == 1]) and len(table[table["count"] == 2])
+
+    rival = (*flags[:-1], "--train-on", "both", "--epochs", 1)
+    here(TWO_LABEL, *rival, status=0)
+    here("overall_flow.py", *places, "--classifier-model", "asc", status=0)
+    (tested,) = tmp_path.glob("*_overall_flow_asc-asc_*/predictions.csv")
+    assert "one_network" not in pd.read_csv(tested), "the flow is the one network"
+
+    both = here(TWO_LABEL, *flags, "--train-on", "both", status=1)
+    assert "--shared trains nothing: leave out --train-on both" in both
+    path = models / "audio_source_counter_asc_set1_4k.pt"
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "forgotten": {}}, path)  # as one of --names-weight 0
+    message = here(SINGLE, *flags, status=1)
+    assert f"the counter of {counter.name} learned no such names: run  python {COUNTER}" in message
+    path.unlink()
+    assert f"is missing: run  python {COUNTER}" in here(SINGLE, *flags, status=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["constants"].update(SET=2), "holds weights of set 2 at 4000 Hz, not of set 1"),
+        (lambda c: c["constants"].update(SAMPLE_RATE=8000), "holds weights of set 1 at 8000 Hz"),
+        (lambda c: c.update(classes=["a", "b", "c", "d"]), "trained on different classes or data"),
+        (lambda c: c.update(classes=["a"]), "the weights do not fit the network"),
+        (lambda c: c.update(synthetic=False), "trained on real recordings, which"),
+        (
+            lambda c: c["data"]["esc10_mixes.csv"]["constants"].update(DIVISION="0"),
+            "trained on other recordings or under another division than",
+        ),
+        (lambda c: c.pop("metrics"), "not weights that can be read"),
+        (lambda c: c["constants"].update(MODEL="rnn"), "its network rnn is none of this version"),
+    ],
+)
+def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, message, here):
+    models = tmp_path / "models"
+    shutil.copytree(home / "models", models)
+    single = models / "sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt"
+    edit_weights(single, single, change)
+    places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
+    assert message in here("overall_flow.py", *places)
+    assert not (tmp_path / "results").exists()
+
+
+def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
+    models = tmp_path / "models"
+    models.mkdir()
+    name = "audio_source_counter_asc_set1_4k.pt"
+    edit_weights(
+        home / "models" / name, models / name, lambda content: content.update(synthetic=False)
+    )
+    before = (models / name).read_bytes()
+    message = here(COUNTER, "--dataset", home / "data", "--models", models, *TINY)
+    assert "was trained on real recordings: name another folder with --models" in message
+    assert (models / name).read_bytes() == before
+
+
+def test_the_audit_asks_the_counter(home, tmp_path, here):
+    places = ("--dataset", home / "data", "--models", home / "models", "--results", tmp_path)
+    out = here("audit.py", *places, status=0)
+    (folder,) = tmp_path.glob("*_audit_asc_set1_4k")
+    record = json.loads((folder / "run.json").read_text())
+    (counter,) = (home / "results").glob("*_audio_source_counter_asc_set1_4k/predictions.csv")
+    table = pd.read_csv(counter, keep_default_na=False)
+    is_mixture = table["recording_b"] != ""
+    answers, is_two = record["test"], table["count"] == 2
+    alone, mixed = is_two[~is_mixture].mean(), is_two[is_mixture].mean()
+    assert answers["single clips"]["clips"] == 4
+    assert answers["single clips"]["counted_as_two"]["mean"] == pytest.approx(alone)
+    mixtures = answers["mixtures, one stem 0 dB down"]
+    assert mixtures["clips"] == is_mixture.sum() and mixtures["softer_db"] == 0
+    assert mixtures["counted_as_two"]["mean"] == pytest.approx(mixed)
+    assert mixtures["above_alone"]["mean"] == pytest.approx(mixed - alone)
+    assert answers["mixtures, one stem 3 dB down"]["clips"] == 2 * is_mixture.sum()
+    assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
+    every = report.read_answers(folder)
+    # What the counter learned from is no test clip.
+    learned = {name: of for name, of in every.groupby("group") if name.startswith("training")}
+    assert len(learned) == 3
+    tested = set(table["recording_a"])
+    assert all(tested.isdisjoint(of["recording_a"]) for of in learned.values())
+    drawn, never = (learned[f"training mixtures {n}"] for n in ("that were drawn", "never drawn"))
+    assert len(drawn) and len(never)
+    assert record["synthetic"] and os.path.getsize(folder / "audit.png") < 300_000
