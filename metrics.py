@@ -231,15 +231,13 @@ def draw_weights(
     recordings = np.setdiff1d(np.concatenate(columns).astype(str), [""])
     chances = np.full(len(recordings), 1 / len(recordings))
     counts = np.random.default_rng(seed).multinomial(len(recordings), chances, size=nb_draws)
-    counts = np.column_stack([counts, np.ones(nb_draws, dtype=counts.dtype)])
+    # A row for each recording, and one of ones for the second that a single clip has not.
+    counts = np.vstack([counts.T, np.ones(nb_draws)])
     for table in tables:
         first, second = (table[side].to_numpy(str) for side in ("recording_a", "recording_b"))
         second = np.where(second == first, "", second)
-        product = np.ones((nb_draws, len(table)))
-        for names in (first, second):
-            column = np.where(names == "", len(recordings), np.searchsorted(recordings, names))
-            product *= counts[:, column]
-        yield product
+        rows = np.searchsorted(recordings, first), np.searchsorted(recordings, second)
+        yield (counts[rows[0]] * counts[np.where(second == "", -1, rows[1])]).T
 
 
 def unweighted(

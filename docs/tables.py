@@ -1,6 +1,7 @@
 """Write what the pages quote of the published sets 1 to 5, into results_published/: aims.md, what
-was aimed at and reached; of each configuration answer_*.md, whether knowing the count pays, and
-confused_*.md, which classes are counted and named worst.
+was aimed at and reached; of each configuration answer_*.md, whether knowing the count pays,
+confused_*.md, which classes are counted and named worst, and, where all ten sets are published,
+sets_*.md, their figures beside those of sets 1 to 5.
 
 python docs/tables.py
 """
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import crs_lib
 import metrics
 import report
+import summary
 
 PUBLISHED = crs_lib.HERE / "results_published"
 # Configuration -> the aim (per cent) of each figure of its summary, and minutes to train a set.
@@ -32,17 +34,25 @@ FIGURES = {
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
 
-def core_minutes(folder: Path, summary: dict) -> float:
-    """Minutes of one core that training all networks of a set took, the mean of its sets."""
-    records = [report.read_record(folder / run) for run in summary["runs"]]
+def core_minutes(folder: Path, written: dict) -> float:
+    """Minutes of one core that training all networks of a set took, the mean of its sets.
+
+    folder: of the published runs. written: their summary.
+    """
+    records = [report.read_record(folder / run) for run in written["runs"]]
     trainings = [record for record in records if record.get("history")]
     seconds = sum(record["seconds"] * record["machine"]["threads"] for record in trainings)
-    return seconds / 60 / len(summary["sets"])
+    return seconds / 60 / len(written["sets"])
 
 
-def published(name: str) -> tuple[Path, dict]:
-    """The folder of a configuration, and its summary over sets 1 to 5."""
-    path = PUBLISHED / name / f"summary_{name}_5.json"
+def path_of(name: str, nb_sets: int = 5) -> Path:
+    """Where a configuration's summary over so many sets from the first lies, or would lie."""
+    return PUBLISHED / name / f"summary_{name}_{nb_sets}.json"
+
+
+def published(name: str, nb_sets: int = 5) -> tuple[Path, dict]:
+    """The folder of a configuration, and its summary."""
+    path = path_of(name, nb_sets)
     return path.parent, json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -50,12 +60,12 @@ def aims() -> str:
     """The table of aims: of each configuration aim, reached and what is missing."""
     columns = []
     for name, (*wanted, most_minutes) in AIMS.items():
-        folder, summary = published(name)
+        folder, written = published(name)
         column = []
         for figure, aim in zip(FIGURES, wanted, strict=True):
-            reached = 100 * summary["figures"][figure]["mean"]
+            reached = 100 * written["figures"][figure]["mean"]
             column.append([f"{aim}", f"{reached:.1f}", f"{max(0, aim - reached):.1f}"])
-        minutes = core_minutes(folder, summary) / 2
+        minutes = core_minutes(folder, written) / 2
         column.append([f"{most_minutes or ''}", f"{minutes:.0f}", ""])
         columns.append(column)
     head = ["figure"]
@@ -135,11 +145,26 @@ def confused(name: str) -> str:
     return report.markdown_table(head, rows) + "\n"
 
 
+def beside(name: str) -> str:
+    """The main figures of a configuration over sets 1 to 5 and, beside them, over all ten."""
+    (_, (_, *five)), (of_what, (_, *ten)) = (
+        summary.summary_rows(published(name, nb_sets)[1]) for nb_sets in (5, 10)
+    )
+    of_ten = {label: cells[:2] for label, *cells in ten}
+    rows = [[*row[:3], *of_ten.get(row[0], ["", ""])] for row in five]
+    head = ("figure", "sets 1 to 5", "95 % interval", "all ten", "95 % interval")
+    return f"{of_what}\n\n{report.markdown_table(head, rows)}\n"
+
+
 def pages() -> dict[Path, str]:
     """What this script writes, by file."""
-    answers = {PUBLISHED / f"answer_{name}.md": answer(name) for name in AIMS}
-    worst = {PUBLISHED / f"confused_{name}.md": confused(name) for name in AIMS}
-    return {PUBLISHED / "aims.md": aims(), **answers, **worst}
+    written = {PUBLISHED / "aims.md": aims()}
+    for name in AIMS:
+        written[PUBLISHED / f"answer_{name}.md"] = answer(name)
+        written[PUBLISHED / f"confused_{name}.md"] = confused(name)
+        if path_of(name, 10).exists():
+            written[PUBLISHED / f"sets_{name}.md"] = beside(name)
+    return written
 
 
 if __name__ == "__main__":

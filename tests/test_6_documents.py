@@ -32,9 +32,21 @@ def test_pages_show_what_their_files_hold(name):
 
 def test_the_tables_are_of_what_is_published():
     pages = runpy.run_path(str(DOCS / "tables.py"))["pages"]()
-    assert len(pages) == 5
     for path, text in pages.items():
         assert path.read_text(encoding="utf-8") == text, "run  make docs"
+    kinds = {path.stem.split("_")[0] for path in pages}
+    assert kinds == {"aims", "answer", "confused", "sets"}
+    (folder,) = (path.parent / "4k" for path in pages if path.name == "sets_4k.md")
+    text = (folder.parent / "sets_4k.md").read_text()
+    for name, label in summary.SUMMARY_ROWS[:3]:
+        cells = [label]
+        for nb_sets in (5, 10):
+            written = json.loads((folder / f"summary_4k_{nb_sets}.json").read_text())
+            figure = {
+                key: f"{100 * written['figures'][name][key]:.1f}" for key in ("mean", "low", "high")
+            }
+            cells += [figure["mean"], f"{figure['low']} to {figure['high']}"]
+        assert f"| {' | '.join(cells)} |" in text
 
 
 def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatch):
@@ -88,11 +100,12 @@ def test_published_summaries_are_of_the_published_runs(path, tmp_path):
     flows = json.loads(path.read_text(encoding="utf-8"))["flows"]
     again = tmp_path / path.name
     summary.summarise(path.parent, [flow.split("_", 2)[2] for flow in flows], again)
-    for file in path.parent.glob(f"{path.stem}*.md"):
+    tables = list(path.parent.glob(f"{path.stem}[._]*md"))
+    for file in tables:
         assert (tmp_path / file.name).read_text() == file.read_text(), "run  docs/publish.py"
     pairs = f"{path.stem}_pairs.csv"
     assert (tmp_path / pairs).read_text() == (path.parent / pairs).read_text()
-    assert len(list(tmp_path.glob("*.md"))) == len(list(path.parent.glob(f"{path.stem}*.md")))
+    assert len(list(tmp_path.glob("*.md"))) == len(tables)
 
 
 def published_run(folder, script, set_number, method=1, data=(), **constants):
