@@ -3,7 +3,8 @@
 Four stages: choose files and labels; oversample the singles and undersample the mixtures; load
 with `uploader`; train and test (with TEST_UNSELECTED also on the training mixtures never drawn).
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
+        texts of SET.
 Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
         curves.png, confusion.png, attention.png, last.pt;
         models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.

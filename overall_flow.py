@@ -5,13 +5,15 @@ classifier, a clip of two to the two-label one. Beside it: the same where the co
 over the threshold that names most validation clips right; with the true count given; without a
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
-learned beside the count), in the same three ways; with all of them together (what each thinks of
-the count, and of the names, added up); and what a logistic regression on give-aways alone (peak,
-RMS, crest factor, digital silence, spectral flatness) reaches at counting. The summary adds two
-ways for which no network is asked again: the names of the one trained on both, told either count.
+learned beside the count), in the same three ways; with the flow and the rival together (what both
+think of the count, and of the names, added up); and what a logistic regression on give-aways alone
+(peak, RMS, crest factor, digital silence, spectral flatness) reaches at counting. The summary adds
+two ways for which no network is asked again: the names of the one trained on both, told either
+count.
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET, and four
-        weights from models/: counter, single-label, two-label, two-label trained on both.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
+        texts of SET, and four weights from models/: counter, single-label, two-label, two-label
+        trained on both.
 Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, flow.png,
         confusion.png.
 How many  set 1: 40 single clips and 720 mixtures.

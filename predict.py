@@ -11,7 +11,7 @@ Writes  a table to the terminal; or with --json one JSON document; or with --csv
         recording as an Audacity label track, with --plot a picture of each: the attention of a
         counter that has one, spectrogram, timeline.
         Files that cannot be read are named, the others go on; the status then is 1.
-Takes   2 seconds to start, then some 10 milliseconds a recording of 5 s, or a second of a long one.
+Takes   3 seconds to start, then 20 milliseconds a recording of 5 s, or 10 a second of a long one.
 """
 
 import csv

@@ -2,7 +2,7 @@
 
 A preparation step whose output is whole and up to date is passed over (--redo makes it again); a
 training that was cut off goes on, a finished one of the same constants is kept: so sets may come
-one after the other, and what results_published/ holds need not be trained again. Where ESC-50 is
+one after the other, and runs copied from results_published/ to results/ are kept. Where ESC-50 is
 neither there nor to be downloaded, the whole runs on the synthetic set in dataset_demo/, and says
 so.
 
@@ -10,7 +10,7 @@ Reads   ESC-50 (found or downloaded).
 Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md}
         and _{confusion,counter,pairs,audit}.png, _ways.md, _audit.md, _pairs.csv; of other networks
         than asc and isocc summary_<counter>-<classifier>_<rate>_<number of sets>.
-Takes   for one set 40 minutes on 2 CPU cores.
+Takes   for one set 40 to 50 minutes on 2 CPU cores.
 """
 
 import os

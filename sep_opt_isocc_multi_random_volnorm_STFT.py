@@ -4,13 +4,15 @@ It learns from mixtures and singles (JOINT), and is told how many classes each h
 will tell it. With TRAIN_ON = both it is not told: the rival that needs no counter. That one gives
 its best name, and the second where its score exceeds a threshold chosen on validation.
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
+        texts of SET; with SHARED the counter's weights from models/.
 Writes  results/<time>_sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k/: run.json,
         history.csv, predictions.csv, curves.png, confusion.png, last.pt;
         models/sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k.pt: the best epoch.
+        (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 mixtures and as many singles an epoch, 720 mixtures to validate on
         and 720 to test (both: and 40 singles).
-Takes   about 8 minutes on 2 CPU cores.
+Takes   8 to 10 minutes on 2 CPU cores.
 """
 
 import numpy as np

@@ -1,12 +1,14 @@
 """Train and test the single-label classifier: the best one class of a clip that holds one.
 
-Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_mixes.csv, the division texts of SET.
+Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
+        texts of SET; with SHARED the counter's weights from models/.
 Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.json, history.csv,
         predictions.csv, curves.png, confusion.png, last.pt;
         models/sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt: the weights of the best epoch.
+        (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and, of which it
         learns both names, as many mixtures; 40 clips to validate on and 40 to test.
-Takes   about 8 minutes on 2 CPU cores.
+Takes   8 to 10 minutes on 2 CPU cores.
 """
 
 import numpy as np

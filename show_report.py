@@ -9,9 +9,9 @@ of its weakest part: the lowest of the counter's chance of the count it gave and
 the names it gave (shares of one for one class, a probability each for two).
 
 Reads   results/: the newest finished flow of each set, the trainings whose weights it used, the
-        newest audits of their counters; for the sounds <DATASET>/esc10_rename_4k, esc10_mixes.csv
-        and the division texts. Where these are gone, or changed since, the page says so and is
-        silent.
+        newest audits of their counters; for the sounds <DATASET>/esc10_rename_4k,
+        esc10_rename/names.csv, esc10_mixes.csv and the division texts. Where these are gone, or
+        changed since, the page says so and is silent.
 Writes  results/report.html.
 How many  20 mistakes; 4 MB for one set at 4 kHz.
 Takes   5 seconds on 2 CPU cores.

@@ -1,12 +1,10 @@
 """Copy a summary's runs to results_published/<configuration>/, to be committed: small files.
 
-    make run | tee run.log
-    python docs/publish.py results/summary_4k_1.json run.log
+    python docs/publish.py results/summary_4k_1.json
 
 Sets may come one after the other: a run replaces that of its own set, and the summaries over set 1,
 sets 1 to 5, 1 to 10 and all from the first that are there without a gap are made anew. All sets
-must have been trained with the same constants on the same data. What the scripts printed (a log
-need not be given) becomes output.txt, shortened: of the epochs the first and the last two.
+must have been trained with the same constants on the same data.
 """
 
 import itertools
@@ -25,28 +23,7 @@ import report
 import summary
 
 TARGET = crs_lib.HERE / "results_published"
-WIDTH = 150  # characters of a line of output.txt
-LEFT_OUT = re.compile(r"done in|.* is up to date|no unfinished run")
 HEADLINES = (1, 5, 10)  # sets from the first that a summary is over, beside all that are there
-
-
-def shortened(log: str) -> str:
-    """The lines of a run's output that a reader wants to see, up to its table.
-
-    Raises InputError if it is not the output of a whole run.
-    """
-    first, last = log.find("$ python"), log.find("Test clips of set")
-    if not 0 <= first < last:
-        raise crs_lib.InputError("the log does not hold what run_all.py prints from start to end")
-    lines = [line for line in log[first:last].splitlines() if line and not LEFT_OUT.match(line)]
-    found = []
-    for place, line in enumerate(lines):
-        is_epoch = [text.startswith("epoch ") for text in lines[place - 1 : place + 3]]
-        # Between the first of a training and its last two.
-        if len(is_epoch) == 4 and all(is_epoch):
-            continue
-        found.append(line if len(line) <= WIDTH else line[: WIDTH - 3] + "...")
-    return "\n".join(found) + "\n"
 
 
 def summarise(folder: Path, tag: str) -> None:
@@ -68,10 +45,9 @@ def summarise(folder: Path, tag: str) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) not in (2, 3):
-        sys.exit("python docs/publish.py SUMMARY.json [LOG]")
+    if len(sys.argv) != 2:
+        sys.exit("python docs/publish.py SUMMARY.json")
     given = Path(sys.argv[1])
-    output = shortened(Path(sys.argv[2]).read_text(encoding="utf-8")) if sys.argv[2:] else ""
     runs = json.loads(given.read_text(encoding="utf-8"))["runs"]
     named = re.fullmatch(r"summary_(.*)_\d+", given.stem)
     if not named:
@@ -85,10 +61,6 @@ def main() -> None:
         for folder in [*kept, *(given.parent / run for run in runs)]:
             left_out = shutil.ignore_patterns(checkpoints.LAST)
             shutil.copytree(folder, part / folder.name, ignore=left_out)
-        if output:
-            (part / "output.txt").write_text(output, encoding="utf-8")
-        elif (target / "output.txt").exists():
-            shutil.copy(target / "output.txt", part)
         summarise(part, tag)
     print(f"{len(runs)} runs copied to {target}")
 

@@ -74,8 +74,8 @@ def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatc
         fill_pages["filled"](tmp_path / "page.md")
 
 
-def test_published_output_is_what_scripts_print_shortened():
-    shortened = runpy.run_path(str(DOCS / "publish.py"))["shortened"]
+def test_shown_output_is_what_scripts_print_shortened():
+    shortened = runpy.run_path(str(DOCS / "show_output.py"))["shortened"]
     epochs = [f"epoch {i}/5  train_loss 0.5" for i in range(1, 6)]
     before, after = ["noise", "$ python a.py --flag", "x is up to date"], ["test accuracy: 70.0 %"]
     after += ["done in 1 s", "", "$ python b.py", "w" * 200, "Test clips of set 1", "| a |"]
