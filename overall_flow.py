@@ -106,6 +106,18 @@ def giveaway_counts(
     return 1 + (regression.predict_proba(tested)[:, 1] > threshold)
 
 
+def best_of(
+    one: np.ndarray, two: np.ndarray, classes: list[str], is_two: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Way -> texts (clips,): the best name, or the best two where the way says that there are two.
+
+    one, two: scores (clips, classes) of the network that names one class, and of that for two;
+        logits will do. is_two: of each way, bool (clips,).
+    """
+    best_one, best_two = set_data.best_names(one, 1, classes), set_data.best_names(two, 2, classes)
+    return {way: np.where(said, best_two, best_one) for way, said in is_two.items()}
+
+
 def predictions(
     trained: dict,
     stems: torch.Tensor,
@@ -132,36 +144,50 @@ def predictions(
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
     table["score_two"] = networks.SCORES_OF["counter"](counts)[:, 1].numpy()
-    best_one = set_data.best_names(single, 1, data.classes)
-    best_two = set_data.best_names(two_label, 2, data.classes)
-    is_one, is_mixture = (table["count"] == 1).to_numpy(), set_data.is_mixture(rows)
-    table["with_counter"] = np.where(is_one, best_one, best_two)
-    is_two = (table["score_two"] > thresholds["for_names"]).to_numpy()
-    table["for_names"] = np.where(is_two, best_two, best_one)
-    table["true_count"] = np.where(is_mixture, best_two, best_one)
-    threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
-    table["no_counter"] = set_data.names_over_threshold(
-        torch.sigmoid(both).numpy(), threshold, data.classes
-    )
-    # Classifiers that took these names (SHARED) are that network: the flow is no other way.
-    if names.size and not trained["single"][1]["constants"]["SHARED"]:
-        best_one, best_two = (set_data.best_names(names, n, data.classes) for n in (1, 2))
-        table["one_network"] = np.where(is_one, best_one, best_two)
-        is_two = (table["score_two"] > thresholds["one_network_for_names"]).to_numpy()
-        table["one_network_for_names"] = np.where(is_two, best_two, best_one)
-        table["one_network_true_count"] = np.where(is_mixture, best_two, best_one)
     # The rival has odds of two as well: of all pairs of its names against all single ones.
     odds = counts[:, 1] - counts[:, 0]
     rivals_odds = networks.pair_logits(both).logsumexp(dim=1) - both.logsumexp(dim=1)
     table["together_score_two"] = torch.sigmoid((odds + rivals_odds) / 2).numpy()
+
+    counted = (table["count"] == 2).to_numpy()
+    in_truth = set_data.is_mixture(rows)
+    over = {
+        way: (table[CHOSEN_FOR_NAMES[way][0]] > threshold).to_numpy()
+        for way, threshold in thresholds.items()
+    }
+    ways = best_of(
+        single,
+        two_label,
+        data.classes,
+        {"with_counter": counted, "for_names": over["for_names"], "true_count": in_truth},
+    )
+    threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
+    ways["no_counter"] = set_data.names_over_threshold(
+        torch.sigmoid(both).numpy(), threshold, data.classes
+    )
+    # Classifiers that took these names (SHARED) are that network: the flow is no other way.
+    if names.size and not trained["single"][1]["constants"]["SHARED"]:
+        ways |= best_of(
+            names,
+            names,
+            data.classes,
+            {
+                "one_network": counted,
+                "one_network_for_names": over["one_network_for_names"],
+                "one_network_true_count": in_truth,
+            },
+        )
     # Logits of names are logarithms of chances, but for a term that a clip's names share.
-    best_one = set_data.best_names((logits["single"] + both).numpy(), 1, data.classes)
-    best_two = set_data.best_names((logits["two_label"] + both).numpy(), 2, data.classes)
-    is_two = (table["together_score_two"] > thresholds["together"]).to_numpy()
-    table["together"] = np.where(is_two, best_two, best_one)
-    table["together_true_count"] = np.where(is_mixture, best_two, best_one)
-    scores = np.where(is_one[:, None], single, two_label)
-    return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
+    ways |= best_of(
+        (logits["single"] + both).numpy(),
+        (logits["two_label"] + both).numpy(),
+        data.classes,
+        {"together": over["together"], "together_true_count": in_truth},
+    )
+    scores = np.where(counted[:, None], two_label, single)
+    return table.assign(**ways).join(
+        pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes])
+    )
 
 
 def thresholds_for_names(table: pd.DataFrame) -> dict[str, float]:
