@@ -32,6 +32,7 @@ FIGURES = {
     "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
 }
 MINUTES = "minutes to train a set's networks, two sets side by side on 2 cores: half of one's time"
+ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
 
@@ -160,7 +161,7 @@ def beside(name: str) -> str:
 def pages() -> dict[Path, str]:
     """What this script writes, by file."""
     written = {PUBLISHED / "aims.md": aims()}
-    for name in (*AIMS,):
+    for name in (*AIMS, ALIKE):
         written[PUBLISHED / f"answer_{name}.md"] = answer(name)
     for name in AIMS:
         written[PUBLISHED / f"confused_{name}.md"] = confused(name)
