@@ -6,8 +6,8 @@ from, as a control); the answer is the share of them that it counts as two, with
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET, the counter's weights from models/.
 Writes  results/<time>_audit_asc_set1_4k/: run.json, answers.csv.gz, audit.md, audit.png.
-How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures at five levels; of training
-        320 clips and twice 720 mixtures.
+How many  set 1: 40 single clips, 60 pairs of one class, 720 mixtures, and each again at four levels
+        with either stem the softer one; of training 320 clips and twice 720 mixtures.
 Takes   half a minute on 2 CPU cores.
 """
 

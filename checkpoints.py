@@ -79,7 +79,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
         except (InputError, KeyError, TypeError):
             print(f"{last} is damaged or of an earlier version, and is passed over")
             continue
-        if report.is_same_work(content, run.constants, run.data):
+        if report.is_same_work(content, run.script, run.constants, run.data):
             locks.hold(record)
             if record.exists():
                 continue  # finished between the two looks
@@ -92,7 +92,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
 def save_checkpoint(run: report.Run, state: dict, learner: Learner) -> None:
     """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
     content = {
-        "method": report.METHOD,
+        "method": report.METHODS[run.script],
         "constants": run.constants,
         "data": run.data,
         "state": state,

@@ -6,10 +6,12 @@ function of that table and of weights over its clips, so that a bootstrap is the
 other weights.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 NB_DRAWS = 1000  # of the bootstrap
 # The ways from a clip to names that are compared, in words; the rival is the network of no_counter.
@@ -19,6 +21,7 @@ WAYS = {
     "true_count": "true count given",
     "no_counter": "without a counter (the rival)",
     "rival_with_counter": "the rival, told the counter's count",
+    "rival_for_names": "the rival told the count, threshold for names",
     "rival_true_count": "the rival, told the true count",
     "one_network": "one network counts and names",
     "one_network_for_names": "one network, threshold for names",
@@ -26,12 +29,12 @@ WAYS = {
     "together": "the flow and the rival together",
     "together_true_count": "both together, told the true count",
 }
-# Of two ways, what the first gains over the second; `no_counter`, `together` and what ends in
-# `for_names` have thresholds that were chosen alike.
+# Of two ways, what the first gains over the second. `no_counter`, `together` and what ends in
+# `for_names` have thresholds that were chosen alike, for names.
 GAINS = (
     *((way, "no_counter") for way in WAYS if way != "no_counter"),
     ("true_count", "rival_true_count"),
-    ("with_counter", "one_network"),
+    ("for_names", "one_network_for_names"),
     ("together", "for_names"),
 )
 
@@ -122,22 +125,6 @@ def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
         "gain.counter_over_giveaways": counter - giveaways,
         "giveaway_balanced": giveaways,
     }
-
-
-def tell_rival(flow: pd.DataFrame, rival: pd.DataFrame) -> pd.DataFrame:
-    """The predictions of a flow with two more ways: the rival's names once it is told how many
-    there are, by the counter or in truth. So count and network are told apart: what knowing the
-    count gains one network, and what other networks gain where both know it.
-
-    rival: the predictions of the network trained on both, on the same clips.
-    """
-    rival = rival.set_index("clip").loc[flow["clip"]].reset_index()
-    best = rival.filter(regex="^score_").idxmax(axis=1).str.removeprefix("score_")
-    is_mixture = rival["recording_b"] != ""
-    return flow.assign(
-        rival_with_counter=best.where(flow["count"].to_numpy() == 1, rival["pair"]).to_numpy(),
-        rival_true_count=best.where(~is_mixture, rival["pair"]).to_numpy(),
-    )
 
 
 def shares_by_truth(flow: pd.DataFrame) -> pd.DataFrame:
@@ -253,14 +240,13 @@ def with_intervals(
 ) -> dict[str, dict]:
     """Each figure of several tables (one a set): mean, std, its 95 % interval, value per set.
 
-    Returns {name: {"mean", "std", "low", "high", "sets"}} of the figures that all tables have; the
-    interval is of the mean over sets.
+    Returns {name: {"mean", "std", "low", "high", "sets"}}; the interval is of the mean over sets.
     """
     values = [unweighted(figures, table) for table in tables]
     weights = draw_weights(tables)  # table after table: those of many would fill gigabytes
     draws = [figures(table, weight) for table, weight in zip(tables, weights, strict=True)]
     found = {}
-    for name in [name for name in values[0] if all(name in value for value in values)]:
+    for name in values[0]:
         per_set = [value[name] for value in values]
         low, high = np.nanquantile(np.mean([draw[name] for draw in draws], axis=0), (0.025, 0.975))
         std = float(np.std(per_set, ddof=1)) if len(per_set) > 1 else 0.0
@@ -270,11 +256,23 @@ def with_intervals(
     return found
 
 
+def over_sets(figure: dict) -> tuple[float, float]:
+    """The 95 % interval of a figure's mean by its spread over sets (Student's t), each of which
+    was trained once: so chance in training is in it, which the bootstrap over clips leaves out.
+
+    figure: as `with_intervals` has it, of two sets or more.
+    """
+    nb_sets = len(figure["sets"])
+    reach = stdtrit(nb_sets - 1, 0.975) * figure["std"] / math.sqrt(nb_sets)
+    return figure["mean"] - reach, figure["mean"] + reach
+
+
 def audit_answers(tables: list[pd.DataFrame]) -> dict[str, dict]:
     """The answers of an audit, of several sets their mean.
 
     tables: of each set the audited clips: group, softer_db (NaN where no stem is softer),
-    recording_a, recording_b, count. Groups that not every set has are left out.
+    recording_a, recording_b, count. Groups that not every set has are left out: where all
+        training mixtures were drawn, none was never drawn.
     Returns group -> {"clips", "counted_as_two" and "above_alone" as `with_intervals` has figures,
     and of mixtures with a softer stem "softer_db"}.
     """

@@ -6,10 +6,9 @@ over the threshold that names most validation clips right; with the true count g
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
 learned beside the count), in the same three ways; with the flow and the rival together (what both
-think of the count, and of the names, added up); and what a logistic regression on give-aways alone
-(peak, RMS, crest factor, digital silence, spectral flatness) reaches at counting. The summary adds
-two ways for which no network is asked again: the names of the one trained on both, told either
-count.
+think of the count, and of the names, added up); with the rival's names alone, as many as the
+counter or the truth says; and what a logistic regression on give-aways alone (peak, RMS, crest
+factor, digital silence, spectral flatness) reaches at counting.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET, and four weights from models/: counter, single-label, two-label, two-label
@@ -56,6 +55,7 @@ CONSTANTS = crs_lib.constants_from_command_line(globals())
 # that has the same names but the true count.
 CHOSEN_FOR_NAMES = {
     "for_names": ("score_two", "true_count"),
+    "rival_for_names": ("score_two", "rival_true_count"),
     "one_network_for_names": ("score_two", "one_network_true_count"),
     "together": ("together_score_two", "together_true_count"),
 }
@@ -140,13 +140,13 @@ def predictions(
     single, two_label = (
         networks.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
     )
-    both = logits["both"]
+    rivals = logits["both"]
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
     table["score_two"] = networks.SCORES_OF["counter"](counts)[:, 1].numpy()
     # The rival has odds of two as well: of all pairs of its names against all single ones.
     odds = counts[:, 1] - counts[:, 0]
-    rivals_odds = networks.pair_logits(both).logsumexp(dim=1) - both.logsumexp(dim=1)
+    rivals_odds = networks.pair_logits(rivals).logsumexp(dim=1) - rivals.logsumexp(dim=1)
     table["together_score_two"] = torch.sigmoid((odds + rivals_odds) / 2).numpy()
 
     counted = (table["count"] == 2).to_numpy()
@@ -163,7 +163,18 @@ def predictions(
     )
     threshold = trained["both"][1]["metrics"]["validation"]["val_threshold"]
     ways["no_counter"] = set_data.names_over_threshold(
-        torch.sigmoid(both).numpy(), threshold, data.classes
+        torch.sigmoid(rivals).numpy(), threshold, data.classes
+    )
+    # Count and network told apart: what the count gains one network, and what other networks gain.
+    ways |= best_of(
+        rivals.numpy(),
+        rivals.numpy(),
+        data.classes,
+        {
+            "rival_with_counter": counted,
+            "rival_for_names": over["rival_for_names"],
+            "rival_true_count": in_truth,
+        },
     )
     # Classifiers that took these names (SHARED) are that network: the flow is no other way.
     if names.size and not trained["single"][1]["constants"]["SHARED"]:
@@ -179,8 +190,8 @@ def predictions(
         )
     # Logits of names are logarithms of chances, but for a term that a clip's names share.
     ways |= best_of(
-        (logits["single"] + both).numpy(),
-        (logits["two_label"] + both).numpy(),
+        (logits["single"] + rivals).numpy(),
+        (logits["two_label"] + rivals).numpy(),
         data.classes,
         {"together": over["together"], "together_true_count": in_truth},
     )

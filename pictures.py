@@ -255,8 +255,7 @@ def plot_flow(run: Run, record: dict) -> None:
     for number, way in enumerate(ways):
         values = np.array([record["test"][way][group] for group in groups])
         lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
-        # A quantile interval need not hold the point estimate: no bar then on that side.
-        errors = np.maximum(0, (values - lows, highs - values))
+        errors = error_bars(values, lows, highs)
         step = 0.85 / len(ways)
         places = np.arange(len(groups)) + step * (number - (len(ways) - 1) / 2)
         bars = {"yerr": 100 * errors, "capsize": 3, "label": metrics.WAYS[way]}
@@ -268,6 +267,12 @@ def plot_flow(run: Run, record: dict) -> None:
     save_picture(figure, run.folder / "flow.png", run.synthetic)
 
 
+def error_bars(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """How far bars reach below and above the values, shape (2, values)."""
+    # A quantile interval need not hold the point estimate: no bar then on that side.
+    return np.maximum(0, (values - lows, highs - values))
+
+
 def draw_audit(path: Path, synthetic: bool, answers: dict[str, dict]) -> None:
     """The share counted as two, with its 95 % interval, of every group of clips and over the level
     of a mixture's stem. answers: as `metrics.audit_answers` has them.
@@ -277,8 +282,7 @@ def draw_audit(path: Path, synthetic: bool, answers: dict[str, dict]) -> None:
         of_groups = [group["counted_as_two"] for group in groups]
         found = 100 * np.array([[one[key] for key in ("mean", "low", "high")] for one in of_groups])
         means, lows, highs = found.T
-        # A quantile interval need not hold the point estimate: no bar then on that side.
-        return means, np.maximum(0, (means - lows, highs - means))
+        return means, error_bars(means, lows, highs)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2))
     groups = {group: answer for group, answer in answers.items() if "softer_db" not in answer}

@@ -23,9 +23,15 @@ PREDICTIONS = "predictions.csv"
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
-# Raised where the same constants and data come to train other networks: runs of another method are
-# neither gone on with nor put into one table with those of this one.
-METHOD = 2
+# Of each script, raised where the same constants and data come to give other numbers: runs of
+# another method are neither gone on with nor kept, nor put into one table with those of this one.
+METHODS = {
+    crs_lib.COUNTER: 2,
+    crs_lib.SINGLE: 2,
+    crs_lib.TWO_LABEL: 2,
+    crs_lib.FLOW: 3,
+    crs_lib.AUDIT: 3,
+}
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
 
 
@@ -89,12 +95,12 @@ def data_stamps(constants: dict) -> dict:
     return {path.name: stamps.read_stamp(dataset, path.name) for path in outputs}
 
 
-def is_same_work(record: dict, constants: dict, data: dict) -> bool:
-    """Whether a record or checkpoint is of this method, these constants (the passing ones aside)
-    and this data.
+def is_same_work(record: dict, script: str, constants: dict, data: dict) -> bool:
+    """Whether a record or checkpoint is of the script's method, these constants (the passing ones
+    aside) and this data.
     """
     of_record = method_of(record), work_of(record["constants"]), record["data"]
-    return of_record == (METHOD, work_of(constants), data)
+    return of_record == (METHODS[script], work_of(constants), data)
 
 
 def method_of(record: dict) -> int:
@@ -151,7 +157,7 @@ def header(run: Run, machine_used: dict) -> dict:
         "synthetic": run.synthetic,
         "constants": run.constants,
         "data": run.data,
-        "method": METHOD,
+        "method": METHODS[run.script],
         "seed": run.constants["SEED"],
         "commit": run.commit,
         "versions": versions(),
@@ -255,10 +261,12 @@ def markdown_table(head: Sequence, rows: Iterable[Sequence]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def write_table(path: Path, rows: list[list]) -> str:
-    """Write rows, the names of the columns first, as a markdown table, and return it."""
+def write_table(path: Path, rows: list[list], note: str = "") -> str:
+    """Write rows, the names of the columns first, as a markdown table below a note, if there is
+    one, and return it.
+    """
     head, *below = rows
-    table = markdown_table(head, below)
+    table = (f"{note}\n\n" if note else "") + markdown_table(head, below)
     with crs_lib.replaced_file(path) as part:
         part.write_text(table + "\n", encoding="utf-8")
     return table
@@ -266,10 +274,17 @@ def write_table(path: Path, rows: list[list]) -> str:
 
 def percent(figure: dict) -> list[str]:
     """The mean of a figure, as `metrics.with_intervals` has it, and its interval, in per cent."""
-    # Zero has no sign: + 0.0 takes it away.
-    rounded = (round(100 * figure[key], 1) + 0.0 for key in ("mean", "low", "high"))
-    mean, low, high = (f"{value:.1f}" for value in rounded)
-    return [mean, f"{low} to {high}"]
+    return [in_percent(figure["mean"]), interval(figure["low"], figure["high"])]
+
+
+def interval(low: float, high: float) -> str:
+    """An interval in per cent."""
+    return f"{in_percent(low)} to {in_percent(high)}"
+
+
+def in_percent(value: float) -> str:
+    """A share in per cent, with one decimal."""
+    return f"{round(100 * value, 1) + 0.0:.1f}"  # zero has no sign: + 0.0 takes it away
 
 
 def audit_rows(answers: dict[str, dict], sets: list[int]) -> list[list]:

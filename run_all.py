@@ -190,9 +190,9 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
     trainings = trainings_of(handed)
     for task, (script, model, constants) in trainings.items():
         names[task] = crs_lib.run_name(script, model, set_number, SAMPLE_RATE)
-        finished = finished_run(names[task], f"{script}.py", constants)
+        finished = finished_run(names[task], script, constants)
         kept[task] = finished if is_of_counter(finished, kept.get("counter")) else None
-    flow = finished_run(flow_name(set_number), f"{crs_lib.FLOW}.py", handed)
+    flow = finished_run(flow_name(set_number), crs_lib.FLOW, handed)
     is_tested = bool(flow) and report.read_record(flow)["trained_in"] == {
         task: run and run.name for task, run in kept.items()
     }
@@ -213,7 +213,7 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
         run_script(f"{crs_lib.FLOW}.py", environment, **handed)
 
     name = crs_lib.run_name(crs_lib.AUDIT, COUNTER_MODEL, set_number, SAMPLE_RATE)
-    audit = finished_run(name, f"{crs_lib.AUDIT}.py", handed)
+    audit = finished_run(name, crs_lib.AUDIT, handed)
     counter = report.newest_finished(Path(handed["RESULTS"]), names["counter"])
     if audit and report.read_record(audit)["audited"] == counter.name:
         print(f"{audit} is finished")
@@ -228,18 +228,18 @@ def is_of_counter(run: Path | None, counter: Path | None) -> bool:
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
-    """The newest finished run of that name, if it has these constants, saw this data, and nothing
-    is to be done again.
+    """The newest finished run of that name, if it is of the script's method and these constants,
+    saw this data, and nothing is to be done again.
     """
     folder = report.newest_finished(Path(handed["RESULTS"]), name)
     if REDO or folder is None:
         return None
     record = report.read_record(folder)
-    constants = all_constants(script, handed)
+    constants = all_constants(f"{script}.py", handed)
     # What the flow and the audit take over from the counter's weights.
     constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
-    same = report.is_same_work(record, constants, report.data_stamps(constants))
-    return folder if same else None
+    data = report.data_stamps(constants)
+    return folder if report.is_same_work(record, script, constants, data) else None
 
 
 def has_weights(run: Path, path: Path) -> bool:

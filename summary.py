@@ -20,14 +20,20 @@ SUMMARY_ROWS = (
     ("flow.true_count.exact_set_balanced", "the same with the true count given"),
     ("flow.no_counter.exact_set_balanced", "the same without a counter (the rival)"),
     ("flow.rival_with_counter.exact_set_balanced", "the rival told the counter's count"),
+    ("flow.rival_for_names.exact_set_balanced", "the same, the threshold of two chosen for names"),
     ("flow.rival_true_count.exact_set_balanced", "the rival told the true count"),
     ("flow.one_network.exact_set_balanced", "the flow by one network that counts and names"),
+    (
+        "flow.one_network_for_names.exact_set_balanced",
+        "the same, the threshold of two chosen for names",
+    ),
+    ("flow.one_network_true_count.exact_set_balanced", "the same with the true count given"),
     ("flow.together.exact_set_balanced", "the flow and the rival together"),
     ("flow.together_true_count.exact_set_balanced", "both together, told the true count"),
     ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
     ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
     ("flow.gain.true_count_over_no_counter", "what the true count would gain over none (points)"),
-    ("flow.gain.rival_with_counter_over_no_counter", "what the counter gains the rival (points)"),
+    ("flow.gain.rival_for_names_over_no_counter", "what the counter gains the rival (points)"),
     (
         "flow.gain.rival_true_count_over_no_counter",
         "what the true count would gain the rival (points)",
@@ -37,7 +43,7 @@ SUMMARY_ROWS = (
         "what classifiers gain over the rival, both told the true count (points)",
     ),
     (
-        "flow.gain.with_counter_over_one_network",
+        "flow.gain.for_names_over_one_network_for_names",
         "what classifiers gain over the one network (points)",
     ),
     ("flow.gain.together_over_no_counter", "what both together gain over the rival (points)"),
@@ -69,13 +75,7 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     runs = [*flows, *(results / name for runs in trained_in for name in runs.values())]
     audits = find_audits(results, [runs["counter"] for runs in trained_in])
     refuse_other_work([*runs, *audits])
-    tables = [
-        metrics.tell_rival(
-            report.read_predictions(folder), report.read_predictions(results / runs["both"])
-        )
-        for folder, runs in zip(flows, trained_in, strict=True)
-    ]
-    nb_sets_of = {way: sum(way in table for table in tables) for way in metrics.WAYS}
+    tables = [report.read_predictions(folder) for folder in flows]
     figures = metrics.with_intervals(metrics.flow_figures, tables)
     pairs = metrics.shares_by_truth(pd.concat(tables))
     figures = {
@@ -95,8 +95,6 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         "synthetic": any(record["synthetic"] for record in records),
         "flows": [folder.name for folder in flows],
         "singles": [runs["single"] for runs in trained_in],
-        # Flows of an earlier version have fewer ways to the names.
-        "not_of_all_sets": [way for way, nb in nb_sets_of.items() if 0 < nb < len(flows)],
         "runs": [
             *(
                 name
@@ -119,12 +117,13 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
         part.write_text(summary_table(summary), encoding="utf-8")
     with crs_lib.replaced_file(path.with_name(f"{path.stem}_pairs.csv")) as part:
         pairs.assign(synthetic=summary["synthetic"]).to_csv(part, index=False, float_format="%.4f")
-    report.write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures))
+    note = reservations(summary)
+    report.write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures), note)
     for ending in ("md", "png"):  # of an older summary
         path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
     if audits:
         audit_rows = report.audit_rows(summary["audit"], summary["sets"])
-        report.write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows)
+        report.write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows, note)
     return summary
 
 
@@ -141,9 +140,9 @@ def refuse_other_work(folders: list[Path]) -> list[str]:
                 f"{folder} is gone, which another run is of: run  python run_all.py"
             )
         commits.add(record["commit"])
+        work = {**report.work_of(record["constants"]), "SET": 0}
         alike = {
-            "all": {"method": report.method_of(record)},
-            (record["script"], record["model"]): {**report.work_of(record["constants"]), "SET": 0},
+            (record["script"], record["model"]): {"method": report.method_of(record), **work},
             **{name: {name: stamp} for name, stamp in record["data"].items()},
         }
         for kind, found in alike.items():
@@ -176,13 +175,7 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     Returns what they are of, and the rows of their table, the names of its columns first.
     """
     sets = summary["sets"]
-    note = "SYNTHETIC data. " if summary["synthetic"] else ""
-    if max(sets) > 5:
-        note += "The choices of networks and constants saw the test clips of sets 6-10. "
-    if left_out := summary["not_of_all_sets"]:
-        ways = "; ".join(metrics.WAYS[way] for way in left_out)
-        note += f"Left out, as not every set's flow has it: {ways}. "
-    note += f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz, "
+    of_what = f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz"
     several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
     rows = [["figure", "%", "95 % interval", *several]]
     for name, label in SUMMARY_ROWS:
@@ -191,16 +184,26 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
             continue  # a way that this flow has not
         each = [figure["std"], *figure["sets"]] if several else []
         rows.append([label, *report.percent(figure), *(f"{100 * value:.1f}" for value in each)])
-    return f"{note}{summary['model']}.", rows
+    return f"{reservations(summary)} {of_what}, {summary['model']}.".lstrip(), rows
+
+
+def reservations(summary: dict) -> str:
+    """What is to be said above every table of a summary, empty where there is nothing."""
+    note = ["SYNTHETIC data."] if summary["synthetic"] else []
+    if max(summary["sets"]) > 5:
+        note.append("The choices of networks and constants saw the test clips of sets 6-10.")
+    return " ".join(note)
 
 
 def way_rows(figures: dict[str, dict]) -> list[list[str]]:
     """How often each way to names is right (exact set) on single clips, on mixtures and on both
-    alike, in per cent, and what it gains over the rival without a counter, in points; the names of
-    the columns first. figures: of a summary.
+    alike, in per cent, and what it gains over the rival without a counter, in points, with the
+    intervals of the test clips and, of several sets, of the sets (`metrics.over_sets`); the names
+    of the columns first. figures: of a summary.
     """
     head = ["way to the names", "single clips", "mixtures", "mean of the two", "95 %"]
-    rows = [[*head, "over no counter", "95 %"]]
+    several = len(figures["counter.accuracy_balanced"]["sets"]) > 1
+    rows = [[*head, "over no counter", "95 %", *(["95 % over sets"] if several else [])]]
     for way, label in metrics.WAYS.items():
         of_way = {
             clips: figures.get(f"flow.{way}.exact_set_{clips}")
@@ -211,6 +214,8 @@ def way_rows(figures: dict[str, dict]) -> list[list[str]]:
         gain = figures.get(f"flow.gain.{way}_over_no_counter")
         single, mixture, balanced = map(report.percent, of_way.values())
         gained = report.percent(gain) if gain else ["", ""]
+        if several:
+            gained.append(report.interval(*metrics.over_sets(gain)) if gain else "")
         rows.append([label, single[0], mixture[0], *balanced, *gained])
     return rows
 

@@ -1,7 +1,7 @@
-"""Write what the pages quote of the published sets 1 to 5, into results_published/: aims.md, what
-was aimed at and reached; of each configuration answer_*.md, whether knowing the count pays,
-confused_*.md, which classes are counted and named worst, and, where all ten sets are published,
-sets_*.md, their figures beside those of sets 1 to 5.
+"""Write what the pages quote of the published sets, into results_published/: aims.md, what was
+aimed at and reached; of each configuration answer_*.md, whether knowing the count pays, and of
+those with aims confused_*.md, which classes are counted and named worst, and, where all ten sets
+are published, sets_*.md, their figures beside those of sets 1 to 5.
 
 python docs/tables.py
 """
@@ -20,10 +20,11 @@ import report
 import summary
 
 PUBLISHED = crs_lib.HERE / "results_published"
-# Configuration -> the aim (per cent) of each figure of its summary, and minutes to train a set.
+# Configuration -> its name, the aim (per cent) of each figure of its summary, and minutes to train
+# a set.
 AIMS = {
-    "4k": (85, 80, 60, 55, 40),
-    "logmel-logmel_16k": (95, 96.65, 85, 85, None),
+    "4k": ("4 kHz", 85, 80, 60, 55, 40),
+    "logmel-logmel_16k": ("log-mel", 95, 96.65, 85, 85, None),
 }
 FIGURES = {
     "counter.accuracy_balanced": "counter: one class or two (balanced)",
@@ -31,7 +32,10 @@ FIGURES = {
     "two_label.exact_pair": "two-label: exact pair",
     "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
 }
-MINUTES = "minutes to train a set's networks, two sets side by side on 2 cores: half of one's time"
+MINUTES = (
+    "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one, two sets "
+    "side by side; the 4 kHz counter in float32)"
+)
 ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
@@ -59,22 +63,22 @@ def published(name: str, nb_sets: int = 5) -> tuple[Path, dict]:
 
 
 def aims() -> str:
-    """The table of aims: of each configuration aim, reached and what is missing."""
-    columns = []
-    for name, (*wanted, most_minutes) in AIMS.items():
+    """The table of aims: of each configuration aim, reached and what is missing, and what all ten
+    sets reach where they are published.
+    """
+    head, *rows = [["figure"], *([label] for label in (*FIGURES.values(), MINUTES))]
+    for name, (label, *wanted, most_minutes) in AIMS.items():
         folder, written = published(name)
-        column = []
-        for figure, aim in zip(FIGURES, wanted, strict=True):
+        of_ten = published(name, 10)[1]["figures"] if path_of(name, 10).exists() else {}
+        head += [f"{label}: aim", "reached", "missing", "over ten sets"]
+        for row, figure, aim in zip(rows, FIGURES, wanted, strict=False):
             reached = 100 * written["figures"][figure]["mean"]
-            column.append([f"{aim}", f"{reached:.1f}", f"{max(0, aim - reached):.1f}"])
+            missing = f"{max(0, aim - reached):.1f}"
+            ten = report.in_percent(of_ten[figure]["mean"]) if of_ten else ""
+            row += [f"{aim}", f"{reached:.1f}", missing, ten]
         minutes = core_minutes(folder, written) / 2
-        column.append([f"{most_minutes or ''}", f"{minutes:.0f}", ""])
-        columns.append(column)
-    head = ["figure"]
-    for model in ("4 kHz", "log-mel"):
-        head += [f"{model}: aim", "reached", "missing"]
-    labels = [*FIGURES.values(), MINUTES]
-    rows = ([label, *a, *b] for label, a, b in zip(labels, *columns, strict=True))
+        missing = f"{max(0, minutes - most_minutes):.0f}" if most_minutes else ""
+        rows[-1] += [f"{most_minutes or ''}", f"{minutes:.0f}", missing, ""]
     return report.markdown_table(head, rows) + "\n"
 
 
@@ -88,8 +92,9 @@ def answer(name: str) -> str:
         return "{} ({})".format(*report.percent(figures[f"flow.{figure}"]))
 
     def points(better: str, worse: str = "no_counter") -> str:
-        gain = report.percent(figures[f"flow.gain.{better}_over_{worse}"])
-        return "{} points ({})".format(*gain)
+        gain = figures[f"flow.gain.{better}_over_{worse}"]
+        over_sets = report.interval(*metrics.over_sets(gain))
+        return "{} points ({}; over sets {})".format(*report.percent(gain), over_sets)
 
     def reached(way: str) -> str:
         gained = "" if way == "no_counter" else f" and {points(way)} over no counter"
@@ -103,20 +108,20 @@ def answer(name: str) -> str:
     untold = [way for way in means if "true_count" not in way]
     best, worst = (pick(untold, key=means.get) for pick in (max, min))
     spoiled = means["true_count"] - means["with_counter"]
-    text = (
-        "How many sets of names are exact, by the best of the ways that are not told the true "
-        f"count: {reached(best)}; by the worst: {reached(worst)}. Of 100 answers of the flow, half "
-        f"of them to single clips, {100 - 100 * means['true_count']:.1f} have wrong names even "
-        f"with the true count given, and counting costs {100 * spoiled:.1f} more. Over no counter "
-        f"the counter gains {points('for_names')}, where the true count would gain "
-        f"{points('true_count')}. The rival's own network gains {points('rival_with_counter')} by "
+    return (
+        f"How many sets of names are exact, by the best of the {len(untold)} ways that are not "
+        f"told the true count: {reached(best)}; by the worst: {reached(worst)}. Of "
+        "100 answers of the flow, half of them to single clips, "
+        f"{100 - 100 * means['true_count']:.1f} have wrong names even with the true count given, "
+        f"and counting costs {100 * spoiled:.1f} more. Over no counter the counter gains "
+        f"{points('for_names')}, where the true count would gain "
+        f"{points('true_count')}. The rival's own network gains {points('rival_for_names')} by "
         f"the counter's count, and would gain {points('rival_true_count')} by the true one. Both "
         "told the true count, the flow's classifiers gain "
-        f"{points('true_count', 'rival_true_count')} over that network."
+        f"{points('true_count', 'rival_true_count')} over that network. Together they gain "
+        f"{points('together')} over no counter, and {points('together', 'for_names')} over the "
+        "flow alone.\n"
     )
-    if "together" in means:  # not of flows of an earlier version
-        text += f" Together they gain {points('together', 'for_names')} over the flow alone."
-    return text + "\n"
 
 
 def confused(name: str) -> str:

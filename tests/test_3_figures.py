@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
@@ -123,7 +124,7 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     above = found["gain.counter_over_giveaways"]["mean"]
     assert found["giveaway_balanced"]["mean"] == 0.5
     assert above == pytest.approx(with_counter["mean"] - 0.5)
-    assert "gain.with_counter_over_one_network" not in found
+    assert "gain.for_names_over_one_network_for_names" not in found
 
 
 def test_two_clips_of_one_recording_weigh_as_often_as_it_was_drawn():
@@ -133,20 +134,6 @@ def test_two_clips_of_one_recording_weigh_as_often_as_it_was_drawn():
     assert (weights[:, 2] == weights[:, 0]).all()
     assert (weights[:, 3] == weights[:, 0] * weights[:, 1]).all()
     assert (weights[:, 4] == weights[:, 3]).all()
-
-
-def test_the_rival_is_told_a_count_and_gives_as_many_of_its_best_names():
-    recordings = [("1", ""), ("2", ""), ("1", "2"), ("1", "3")]
-    flow = table(["a", "b", "a+b", "a+c"], recordings, count=[1, 2, 2, 1])
-    flow["clip"] = list("pqrs")
-    rival = flow.drop(columns="count").assign(
-        score_a=[0.9, 0.1, 0.4, 0.2], score_b=[0.8, 0.3, 0.5, 0.1], score_c=[0, 0.2, 0.1, 0.3]
-    )
-    rival["pair"] = ["a+b", "b+c", "a+b", "a+c"]
-    told = metrics.tell_rival(flow, rival[::-1])
-    assert told["rival_true_count"].tolist() == ["a", "b", "a+b", "a+c"]
-    assert told["rival_with_counter"].tolist() == ["a", "b+c", "a+b", "c"]
-    assert told[list(flow)].equals(flow)
 
 
 def test_shares_of_each_class_and_each_pair():
@@ -170,6 +157,13 @@ def test_figures_over_sets_are_means_with_their_spread():
     assert figure["sets"] == [1.0, 0.4]
     assert figure["mean"] == pytest.approx(0.7)
     assert figure["std"] == pytest.approx(np.std([1.0, 0.4], ddof=1))
+
+
+def test_the_interval_over_sets_is_students():
+    values = [0.1, 0.3, 0.2, 0.6, 0.4]
+    figure = {"mean": np.mean(values), "std": np.std(values, ddof=1), "sets": values}
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert metrics.over_sets(figure) == pytest.approx(expected)
 
 
 def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE / "benchmarks"))
 import bench_lib  # noqa: E402
 
 import crs_lib  # noqa: E402
+import metrics  # noqa: E402
 import networks  # noqa: E402
 import summary  # noqa: E402
 
@@ -47,6 +48,64 @@ def test_the_tables_are_of_what_is_published():
             }
             cells += [figure["mean"], f"{figure['low']} to {figure['high']}"]
         assert f"| {' | '.join(cells)} |" in text
+
+
+def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
+    tables = load_script("docs/tables.py")
+    monkeypatch.setattr(tables, "PUBLISHED", tmp_path)
+    monkeypatch.setattr(tables, "AIMS", {"4k": ("4 kHz", 85, 80, 60, 55, 40)})
+    means = dict.fromkeys(metrics.WAYS, 0.5) | {
+        "with_counter": 0.55,
+        "true_count": 0.7,
+        "rival_true_count": 0.9,
+        "together": 0.6,
+        "one_network": 0.25,
+    }
+    found = {f"flow.{way}.exact_set_balanced": mean for way, mean in means.items()}
+    found |= {f"flow.gain.{a}_over_{b}": means[a] - means[b] for a, b in metrics.GAINS}
+    found |= {"counter.accuracy_balanced": 0.8, "single.accuracy": 0.9, "two_label.exact_pair": 0.6}
+
+    def written(nb_sets, nearer):
+        """A summary of one configuration whose figures spread evenly over its sets."""
+        figures = {
+            name: {
+                "mean": mean - nearer,
+                "std": 0.01,
+                "low": mean - 0.05,
+                "high": mean + 0.05,
+                "sets": [mean] * nb_sets,
+            }
+            for name, mean in found.items()
+        }
+        folders = []
+        for number in range(1, nb_sets + 1):
+            for script, seconds, threads in (("a", 1200, 2), ("b", 600, 1), ("flow", 60, 2)):
+                folders.append(f"{script}{number}")
+                record = {"history": [1] * (script != "flow"), "seconds": seconds}
+                (tmp_path / "4k" / folders[-1]).mkdir(parents=True, exist_ok=True)
+                record = json.dumps({**record, "machine": {"threads": threads}})
+                (tmp_path / "4k" / folders[-1] / "run.json").write_text(record)
+        return {"figures": figures, "sets": list(range(1, nb_sets + 1)), "runs": folders}
+
+    for nb_sets, nearer in ((5, 0), (10, 0.1)):
+        text = json.dumps(written(nb_sets, nearer))
+        (tmp_path / "4k" / f"summary_4k_{nb_sets}.json").write_text(text)
+    counter, single, pair, flow, minutes = (
+        [cell.strip() for cell in row.split("|")[2:-1]]
+        for row in tables.aims().strip().splitlines()[2:]
+    )
+    assert counter == ["85", "80.0", "5.0", "70.0"] and single == ["80", "90.0", "0.0", "80.0"]
+    assert pair == ["60", "60.0", "0.0", "50.0"] and flow == ["55", "55.0", "0.0", "45.0"]
+    assert minutes == ["40", "25", "0", ""]  # of 1200 s on two cores and 600 s on one, half
+    answer = tables.answer("4k")
+    reach = 2.776 * 0.01 / 5**0.5  # Student's t of five sets
+    over_sets = f"over sets {100 * (0.1 - reach):.1f} to {100 * (0.1 + reach):.1f}"
+    best = f"*{metrics.WAYS['together']}*, 60.0 (55.0 to 65.0) % and 10.0 points (5.0 to 15.0; "
+    assert f"the best of the 8 ways that are not told the true count: {best}{over_sets})" in answer
+    assert f"by the worst: *{metrics.WAYS['one_network']}*, 25.0 (20.0 to 30.0) %" in answer
+    assert "30.0 have wrong names even" in answer and "counting costs 15.0 more" in answer
+    assert "the flow's classifiers gain -20.0 points" in answer
+    assert "over no counter, and 10.0 points (5.0 to 15.0; over sets" in answer
 
 
 def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatch):
@@ -103,6 +162,11 @@ def test_published_summaries_are_of_the_published_runs(path, tmp_path):
     tables = list(path.parent.glob(f"{path.stem}[._]*md"))
     for file in tables:
         assert (tmp_path / file.name).read_text() == file.read_text(), "run  docs/publish.py"
+    texts = path.read_text(encoding="utf-8"), again.read_text(encoding="utf-8")
+    written, anew = (
+        json.loads(text, parse_float=lambda number: f"{float(number):.9f}") for text in texts
+    )
+    assert anew == written
     pairs = f"{path.stem}_pairs.csv"
     assert (tmp_path / pairs).read_text() == (path.parent / pairs).read_text()
     assert len(list(tmp_path.glob("*.md"))) == len(tables)

@@ -40,6 +40,7 @@ def test_the_flow_is_the_counter_and_then_a_classifier(home):
     single = read("sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k")
     pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
     both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
+    rivals_best = both.filter(regex="^score_").idxmax(axis=1).str.removeprefix("score_")
     assert len(flow) == 4 + 6
     record = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())
     thresholds = record["thresholds"]
@@ -54,6 +55,12 @@ def test_the_flow_is_the_counter_and_then_a_classifier(home):
             row["together"].count("+") != is_mixture
         )
         assert row["no_counter"] == both["names"][clip]
+        told = {1: rivals_best[clip], 2: both["pair"][clip]}
+        assert row["rival_with_counter"] == told[row["count"]]
+        assert row["rival_true_count"] == told[1 + is_mixture]
+        assert (
+            row["rival_for_names"] == told[1 + (row["score_two"] > thresholds["rival_for_names"])]
+        )
         if row["count"] == 1 + is_mixture:
             assert row["with_counter"] == right
         else:

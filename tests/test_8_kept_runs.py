@@ -99,6 +99,8 @@ def test_runs_without_their_weights_are_kept_where_the_flow_tested_them(
     assert capsys.readouterr().out.count("is finished") == 6
     (flow,) = tmp_path.glob("*_overall_flow_*/run.json")
     record = json.loads(flow.read_text())
+    flow.write_text(json.dumps({**record, "method": record["method"] - 1}))
+    assert scripts_that_run() == [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py"]
     record["trained_in"]["single"] = "another"
     flow.write_text(json.dumps(record))
     assert scripts_that_run() == [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py"]
