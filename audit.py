@@ -165,7 +165,8 @@ def main() -> None:
         "test": answers,
     }
     report.write_answers(run.folder, table)
-    print(report.write_table(run.folder / "audit.md", report.audit_rows(answers, [SET])))
+    note = report.SYNTHETIC_NOTE if run.synthetic else ""
+    print(report.write_table(run.folder / "audit.md", report.audit_rows(answers, [SET]), note))
     crs_lib.write_json(run.folder / report.RECORD, record)
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")

@@ -32,6 +32,7 @@ METHODS = {
     crs_lib.FLOW: 3,
     crs_lib.AUDIT: 3,
 }
+SYNTHETIC_NOTE = "SYNTHETIC data."  # above every table of such
 LIBRARIES = ("torch", "librosa", "numpy", "scipy", "soundfile", "soxr", "pandas", "scikit-learn")
 
 

@@ -189,7 +189,7 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
 
 def reservations(summary: dict) -> str:
     """What is to be said above every table of a summary, empty where there is nothing."""
-    note = ["SYNTHETIC data."] if summary["synthetic"] else []
+    note = [report.SYNTHETIC_NOTE] if summary["synthetic"] else []
     if max(summary["sets"]) > 5:
         note.append("The choices of networks and constants saw the test clips of sets 6-10.")
     return " ".join(note)

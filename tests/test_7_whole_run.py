@@ -63,11 +63,7 @@ def test_every_run_is_recorded(home):
             assert len(record["history"]) == 1 and record["constants"]["EPOCHS"] == 1
     flow = next(r for r in records if r["script"] == "overall_flow")
     exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
-    assert all(
-        set(flow["test"][way]) == exact
-        for way in metrics.WAYS
-        if not way.startswith("rival_")  # the summary adds these
-    )
+    assert all(set(flow["test"][way]) == exact for way in metrics.WAYS)
     for task, folder in flow["trained_in"].items():
         assert (home / "results" / folder / "history.csv").exists(), task
 
@@ -105,8 +101,11 @@ def test_summary(home):
     (counter,) = home.glob("results/*audio_source_counter*/run.json")
     test = json.loads(counter.read_text())["test"]
     assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
-    assert (home / "results" / "summary_4k_1.md").read_text().startswith("SYNTHETIC data.")
-    lines = (home / "results" / "summary_4k_1_ways.md").read_text().splitlines()[2:]
+    (audit,) = home.glob("results/*_audit_*/audit.md")
+    tables = [*(home / "results").glob("summary_4k_1*.md"), audit]
+    assert len(tables) == 4
+    assert all(table.read_text().startswith("SYNTHETIC data.") for table in tables)
+    lines = (home / "results" / "summary_4k_1_ways.md").read_text().splitlines()[4:]
     assert len(lines) == len(metrics.WAYS)
     for line, (way, label) in zip(lines, metrics.WAYS.items(), strict=True):
         kinds = [figures[f"flow.{way}.exact_set_{n}"] for n in ("single", "mixture", "balanced")]
@@ -116,6 +115,16 @@ def test_summary(home):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[:-2] == [label, *means, interval]
         assert cells[-2] == ("" if way == "no_counter" else f"{100 * gain:.1f}")
+
+
+def test_a_table_says_what_is_to_be_said_of_its_sets():
+    said = {
+        (False, (1, 5)): "",
+        (True, (1,)): "SYNTHETIC data.",
+        (False, (1, 6)): "The choices of networks and constants saw the test clips of sets 6-10.",
+    }
+    for (synthetic, sets), note in said.items():
+        assert summary.reservations({"synthetic": synthetic, "sets": list(sets)}) == note
 
 
 def test_a_second_whole_run_keeps_what_is_finished(home):
