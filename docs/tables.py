@@ -157,8 +157,7 @@ def beside(name: str) -> str:
     (_, (_, *five)), (of_what, (_, *ten)) = (
         summary.summary_rows(published(name, nb_sets)[1]) for nb_sets in (5, 10)
     )
-    of_ten = {label: cells[:2] for label, *cells in ten}
-    rows = [[*row[:3], *of_ten.get(row[0], ["", ""])] for row in five]
+    rows = [[*of_five[:3], *of_ten[1:3]] for of_five, of_ten in zip(five, ten, strict=True)]
     head = ("figure", "sets 1 to 5", "95 % interval", "all ten", "95 % interval")
     return f"{of_what}\n\n{report.markdown_table(head, rows)}\n"
 
