@@ -250,20 +250,19 @@ def draw_spectrogram(
 def plot_flow(run: Run, record: dict) -> None:
     """flow.png: the exact set of names, in each of the ways, with 95 % intervals."""
     ways = [way for way in metrics.WAYS if way in record["test"]]
-    figure, axis = plt.subplots(figsize=(10, 3.8))
-    groups = ("exact_set_single", "exact_set_mixture", "exact_set_balanced")
-    for number, way in enumerate(ways):
-        values = np.array([record["test"][way][group] for group in groups])
-        lows, highs = np.array([record["test_interval"][way][group] for group in groups]).T
-        errors = error_bars(values, lows, highs)
-        step = 0.85 / len(ways)
-        places = np.arange(len(groups)) + step * (number - (len(ways) - 1) / 2)
-        bars = {"yerr": 100 * errors, "capsize": 3, "label": metrics.WAYS[way]}
-        axis.bar(places, 100 * values, 0.9 * step, **bars)
-    axis.set_xticks(range(len(groups)), ["single clips", "mixtures", "mean of the two"])
-    title = f"overall flow, test clips of set {record['set']}"
-    axis.set(ylabel="exact set of names (%)", ylim=(0, 100), title=title)
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside: bars may reach anywhere
+    groups = {"single": "single clips", "mixture": "mixtures", "balanced": "mean of the two"}
+    size = (11, 1 + 0.25 * len(ways))
+    figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True)
+    for axis, (group, title) in zip(axes, groups.items(), strict=True):
+        name = f"exact_set_{group}"
+        values = np.array([record["test"][way][name] for way in ways])
+        lows, highs = np.array([record["test_interval"][way][name] for way in ways]).T
+        errors = 100 * error_bars(values, lows, highs)
+        labels = [metrics.WAYS[way] for way in ways]
+        axis.barh(labels, 100 * values, xerr=errors, capsize=3, ecolor="grey")
+        axis.set(xlim=(0, 100), title=title)
+    axes[0].invert_yaxis()
+    axes[1].set_xlabel(f"exact set of names (%), overall flow, test clips of set {record['set']}")
     save_picture(figure, run.folder / "flow.png", run.synthetic)
 
 
