@@ -131,9 +131,9 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
-    """Raise InputError if one of the runs is gone, if they differ in their method or in the data
-    that they read, or those of one script and network in constants other than their set: one table
-    is of one configuration. Returns the commits of their code.
+    """Raise InputError if one of the runs is gone, if they differ in the data that they read, those
+    of one script in their method, or those of one script and network in constants other than their
+    set: one table is of one configuration. Returns the commits of their code.
     """
     first_of, commits = {}, set()
     for folder in folders:
@@ -143,9 +143,9 @@ def refuse_other_work(folders: list[Path]) -> list[str]:
                 f"{folder} is gone, which another run is of: run  python run_all.py"
             )
         commits.add(record["commit"])
-        work = {**report.work_of(record["constants"]), "SET": 0}
         alike = {
-            (record["script"], record["model"]): {"method": report.method_of(record), **work},
+            record["script"]: {"method": report.method_of(record)},
+            (record["script"], record["model"]): {**report.work_of(record["constants"]), "SET": 0},
             **{name: {name: stamp} for name, stamp in record["data"].items()},
         }
         for kind, found in alike.items():

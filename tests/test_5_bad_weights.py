@@ -211,7 +211,7 @@ def checkpoint(tmp_path_factory):
     constants = {"DATASET": "d", "SET": 1, "SAMPLE_RATE": 4000, "SEED": 0, "RESUME": True}
     constants |= {"RESULTS": str(folder), "MODELS": str(folder)}
     learner = learner_of(2)
-    run = report.Run(folder / "r", "s", "m", constants, {}, "")
+    run = report.Run(folder / "r", crs_lib.COUNTER, "m", constants, {}, "")
     checkpoints.save_checkpoint(run, {"history": [{}], "best": None}, learner)
     return folder / "r" / "last.pt", constants
 
@@ -227,13 +227,13 @@ def learner_of(nb_outputs):
 def test_a_checkpoint(checkpoint, tmp_path, kind, capsys):
     spoil, wanted = CHECKPOINTS[kind]
     path, constants = checkpoint
-    last = tmp_path / "2026-01-01_00-00-00_s_m_set1_4k" / "last.pt"
+    last = tmp_path / f"2026-01-01_00-00-00_{crs_lib.COUNTER}_m_set1_4k" / "last.pt"
     last.parent.mkdir()
     shutil.copy(path, last)
     spoil(last)
     constants = {**constants, "RESULTS": str(tmp_path), "MODELS": str(tmp_path / "models")}
     with crs_lib.AT_END:
-        run = checkpoints.start_run("s", "m", constants, {})
+        run = checkpoints.start_run(crs_lib.COUNTER, "m", constants, {})
     out = capsys.readouterr().out
     assert wanted in out and (run.folder == last.parent) == (wanted == GOES_ON)
     assert (ANEW in out) == (wanted != GOES_ON)
