@@ -6,9 +6,9 @@ over the threshold that names most validation clips right; with the true count g
 counter (the network trained on both, its best name, and the second where it exceeds a threshold
 chosen in the same way); with one network (the counter, before it forgot the class names that it
 learned beside the count), in the same three ways; with the flow and the rival together (what both
-think of the count, and of the names, added up); with the rival's names alone, as many as the
-counter or the truth says; and what a logistic regression on give-aways alone (peak, RMS, crest
-factor, digital silence, spectral flatness) reaches at counting.
+think of the count, and of the names, added up); with the rival's names alone, in the same three
+ways again; and what a logistic regression on give-aways alone (peak, RMS, crest factor, digital
+silence, spectral flatness) reaches at counting.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET, and four weights from models/: counter, single-label, two-label, two-label
