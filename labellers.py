@@ -27,8 +27,7 @@ def load(
     networks.load_networks.
 
     What is 0 or empty is that of the weights in the folder.
-    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag, or
-    if it is that of the shipped weights and they are others.
+    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag.
     """
     models = str(crs_lib.labellers_dir(models))
     there = pd.DataFrame(
@@ -58,24 +57,7 @@ def load(
     classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
     model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
     tasks = {task: (script, model_of[task]) for task, script in SCRIPT_OF.items()}
-    if Path(models).name == crs_lib.PRETRAINED:
-        refuse_others_than_shipped(models, tasks, set_number, sample_rate)
     return networks.load_networks(tasks, models, set_number, sample_rate, device)
-
-
-def refuse_others_than_shipped(
-    models: str, tasks: dict[str, tuple[str, str]], set_number: int, sample_rate: int
-) -> None:
-    """Raise InputError if a folder of shipped weights lacks some: nobody is to train into it."""
-    names = [crs_lib.run_name(*kind, set_number, sample_rate) for kind in tasks.values()]
-    paths = [crs_lib.weights_path(models, name) for name in names]
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
-        there = ", ".join(sorted(path.name for path in Path(models).glob("*.pt"))) or "nothing"
-        raise InputError(
-            f"{models} has no {', '.join(missing)}, but {there}: leave out the flags that ask for "
-            "others, or name a folder of your own with  --models"
-        )
 
 
 def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:

@@ -165,9 +165,10 @@ def load_network(
     """A trained network in evaluation mode, and what checkpoints.save_weights wrote of it.
 
     dataset: the root it is to be tested on, empty where there is none.
-    Raises InputError if the file is missing (naming the script that trains it), damaged, of
-    another set or rate than its name says, synthetic where the root is real (or the reverse), or
-    trained under another division than the root's: it may have learned from what is test there.
+    Raises InputError if the file is missing (naming the script that trains it, but of the shipped
+    weights those that are there: nobody is to train into their folder), damaged, of another set or
+    rate than its name says, synthetic where the root is real (or the reverse), or trained under
+    another division than the root's: it may have learned from what is test there.
     """
     path = crs_lib.weights_path(models, crs_lib.run_name(script, model, set_number, sample_rate))
     wanted = {
@@ -178,6 +179,12 @@ def load_network(
         "MODEL": model.removesuffix(crs_lib.BOTH),
         **({"TRAIN_ON": "both"} if model.endswith(crs_lib.BOTH) else {}),
     }
+    if path.parent.name == crs_lib.PRETRAINED and not path.exists():
+        there = ", ".join(sorted(other.name for other in path.parent.glob("*.pt"))) or "nothing"
+        raise InputError(
+            f"{models} has no {path.name}, but {there}: leave out the flags that ask for others, "
+            "or name a folder of your own with  --models"
+        )
     crs_lib.need(path, f"{script}.py", **wanted)
     content = checkpoints.read_weights(path)
     constants = content["constants"]

@@ -36,10 +36,10 @@ SUMMARY_ROWS = (
     ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
     ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
     ("flow.gain.true_count_over_no_counter", "what the true count would gain over none (points)"),
-    ("flow.gain.rival_for_names_over_no_counter", "what the counter gains the rival (points)"),
+    ("flow.gain.rival_for_names_over_no_counter", "what the rival gains by the counter (points)"),
     (
         "flow.gain.rival_true_count_over_no_counter",
-        "what the true count would gain the rival (points)",
+        "what the rival would gain by the true count (points)",
     ),
     (
         "flow.gain.true_count_over_rival_true_count",
@@ -179,14 +179,18 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     """
     sets = summary["sets"]
     of_what = f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz"
-    several = ["std", *(f"set {number}" for number in sets)] if len(sets) > 1 else []
-    rows = [["figure", "%", "95 % interval", *several]]
+    several = len(sets) > 1
+    head = ["figure", "%", "95 % interval"]
+    rows = [[*head, *(["over sets", "std", *(f"set {n}" for n in sets)] if several else [])]]
     for name, label in SUMMARY_ROWS:
         figure = summary["figures"].get(name)
         if figure is None:
             continue  # a way that this flow has not
-        each = [figure["std"], *figure["sets"]] if several else []
-        rows.append([label, *report.percent(figure), *(f"{100 * value:.1f}" for value in each)])
+        row = [label, *report.percent(figure)]
+        if several:
+            row.append(report.interval(*metrics.over_sets(figure)))
+            row += [report.in_percent(value) for value in (figure["std"], *figure["sets"])]
+        rows.append(row)
     return f"{reservations(summary)} {of_what}, {summary['model']}.".lstrip(), rows
 
 
@@ -206,7 +210,8 @@ def way_rows(figures: dict[str, dict]) -> list[list[str]]:
     """
     head = ["way to the names", "single clips", "mixtures", "mean of the two", "95 %"]
     several = len(figures["counter.accuracy_balanced"]["sets"]) > 1
-    rows = [[*head, "over no counter", "95 %", *(["95 % over sets"] if several else [])]]
+    head += ["over no counter (points)", "95 %"]
+    rows = [[*head, *(["95 % over sets"] if several else [])]]
     for way, label in metrics.WAYS.items():
         of_way = {
             clips: figures.get(f"flow.{way}.exact_set_{clips}")

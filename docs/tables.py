@@ -162,8 +162,9 @@ def beside(name: str) -> str:
     (_, (_, *five)), (of_what, (_, *ten)) = (
         summary.summary_rows(published(name, nb_sets)[1]) for nb_sets in (5, 10)
     )
-    rows = [[*of_five[:3], *of_ten[1:3]] for of_five, of_ten in zip(five, ten, strict=True)]
-    head = ("figure", "sets 1 to 5", "95 % interval", "all ten", "95 % interval")
+    rows = [[*of_five[:4], *of_ten[1:4]] for of_five, of_ten in zip(five, ten, strict=True)]
+    intervals = ("95 % interval", "over sets")
+    head = ("figure", "sets 1 to 5", *intervals, "all ten", *intervals)
     return f"{of_what}\n\n{report.markdown_table(head, rows)}\n"
 
 

@@ -11,6 +11,7 @@ import torch
 from conftest import (
     CLASSES,
     COUNTER,
+    HERE,
     SINGLE,
     TINY,
     TWO_LABEL,
@@ -220,6 +221,13 @@ def test_the_flow_refuses_weights_of_another_kind(home, tmp_path, change, messag
     places = ("--dataset", home / "data", "--models", models, "--results", tmp_path / "results")
     assert message in here("overall_flow.py", *places)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("script", ["overall_flow.py", "audit.py"])
+def test_nobody_is_told_to_train_into_the_shipped_weights(script, home, here):
+    message = here(script, "--dataset", home / "data", "--models", HERE / "pretrained")
+    assert message.startswith(f"{HERE}/pretrained has no {COUNTER[:-3]}_asc_set1_4k.pt, but ")
+    assert message.endswith("or name a folder of your own with  --models")
 
 
 def test_synthetic_weights_do_not_replace_real_ones(home, tmp_path, here):
