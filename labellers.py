@@ -27,13 +27,20 @@ def load(
     networks.load_networks.
 
     What is 0 or empty is that of the weights in the folder.
-    Raises InputError as load_networks does, or if the folder leaves a choice, naming its flag.
+    Raises InputError as load_networks does, or if the folder holds no weights at all, or leaves a
+    choice, naming its flag.
     """
     models = str(crs_lib.labellers_dir(models))
     there = pd.DataFrame(
         [(task, *kind) for task, script in SCRIPT_OF.items() for kind in kinds_of(models, script)],
         columns=["task", "model", "SET", "SAMPLE_RATE"],
     )
+    if there.empty:
+        train = crs_lib.command("run_all.py", MODELS=models)
+        raise InputError(
+            f"{models} holds no weights: run  {train}  first, or name the folder of those that "
+            f"come with the project, --models {crs_lib.PRETRAINED}"
+        )
 
     for name, given in (("SET", set_number), ("SAMPLE_RATE", sample_rate)):
         there = there[(there[name] == given) | (given == 0)]

@@ -147,5 +147,5 @@ def test_the_extras_are_no_requirements_of_the_pipeline():
 
 def test_missing_weights_are_named(script, here, tmp_path):
     message = here("export_onnx.py", "--models", tmp_path, "--exported", tmp_path / "out")
-    assert message.endswith(f"run  python audio_source_counter.py --models {tmp_path}  first")
+    assert message.startswith(f"{tmp_path} holds no weights: run  python run_all.py --models ")
     assert not (tmp_path / "out").exists()

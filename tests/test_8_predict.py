@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import CLASSES, COUNTER, HERE, load_script, start, succeed
+from conftest import CLASSES, COUNTER, HERE, SINGLE, load_script, start, succeed
 
 sys.path.insert(0, str(HERE / "benchmarks"))
 
@@ -327,6 +327,13 @@ def test_what_is_missing_is_named(models, tmp_path, here):
     assert message.startswith(f"{tmp_path}/none.wav: there is no such file")
     assert "holds no sound files" in here("predict.py", tmp_path)
     sf.write(tmp_path / "a.wav", np.zeros(10), 4000)
+    for folder in (tmp_path, tmp_path / "gone"):
+        message = here("predict.py", tmp_path, "--models", folder)
+        assert message == (
+            f"{folder} holds no weights: run  python run_all.py --models {folder}  first, or name "
+            "the folder of those that come with the project, --models pretrained"
+        )
+    shutil.copy(models / f"{SINGLE[:-3]}_isocc_set1_4k.pt", tmp_path)
     message = here("predict.py", tmp_path, "--models", tmp_path)
     assert message.endswith(f"run  python {COUNTER} --models {tmp_path}  first")
     for content in (b"not weights", b"", b"PK"):
