@@ -28,7 +28,7 @@ def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(demo, tmp
     answers = [answer["counted_as_two"] for answer in written["audit"].values()]
     assert all(len(answer["sets"]) == 2 for answer in answers)
     table = (tmp_path / "summary_isocc-isocc_4k_2.md").read_text()
-    assert "| figure | % | 95 % interval | std | set 1 | set 2 |" in table
+    assert "| figure | % | 95 % interval | over sets | std | set 1 | set 2 |" in table
     rows = pd.read_csv(tmp_path / "summary_isocc-isocc_4k_2.csv", index_col="figure")
     for name, figure in written["figures"].items():
         assert rows.loc[name, ["set1", "set2"]].tolist() == pytest.approx(figure["sets"])
