@@ -40,6 +40,7 @@ OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_ove
 MODEL = "asc"  # the network: asc, isocc or (more_models.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
+SPEED = 0.0  # play every training stem up to so much faster, or as much slower; 0: as it is
 GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
 MASK = True  # hide a random band of frequencies and a stretch of time of training clips
 NAMES_WEIGHT = 1.0  # of the class names, learned beside the count and then forgotten; 0: none

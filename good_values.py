@@ -105,6 +105,7 @@ GOOD_VALUES = {
     "COUNTER_MODEL": NETWORKS,
     "CLASSIFIER_MODEL": NETWORKS,
     "GAIN": Between(0, 40),
+    "SPEED": Between(0, 1),
     "NAMES_WEIGHT": Between(0, 1000),
     "AVERAGE": Between(0, 1000),
     "EPOCHS": range(1, 100_001),

@@ -63,13 +63,15 @@ def magnitudes_of(spectra: torch.Tensor) -> torch.Tensor:
 def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
     """Features of a training batch, varied at random as the constants say.
 
-    constants: ROLL rolls every stem in time; GAIN, where mixtures are trained on, makes the second
-        stem up to so many dB softer or louder; MASK hides a band of frequencies and a stretch of
-        time; N_FFT.
+    constants: ROLL rolls every stem in time; SPEED plays it faster or slower; GAIN, where mixtures
+        are trained on, makes the second stem up to so many dB softer or louder; MASK hides a band
+        of frequencies and a stretch of time; N_FFT.
     """
     first, second = stems_of(stems, rows)
     if constants["ROLL"]:
         first, second = rolled(first), rolled(second)
+    if constants["SPEED"]:
+        first, second = (at_other_speeds(stem, constants["SPEED"]) for stem in (first, second))
     if constants.get("GAIN"):
         gain_db = constants["GAIN"] * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
         second = second * 10 ** (gain_db / 20)
@@ -97,6 +99,23 @@ def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:
     if later is not None:
         starts = torch.full_like(starts, -later % nb_loop)
     return twice.unfold(1, nb_samples, 1)[clips, starts]
+
+
+def at_other_speeds(waveforms: torch.Tensor, most: float) -> torch.Tensor:
+    """Each waveform, shape (clips, samples), at a speed of its own: tempo and pitch change alike.
+
+    most: from 1 / (1 + most) to 1 + most of its own, every factor as likely (Tokozume, Ushiku and
+    Harada 2018 with a most of 0.25). Where it ends too early, it goes on as the loop that `rolled`
+    makes of a clip; so it should be rolled, or there is a seam.
+    """
+    nb_clips, nb_samples = waveforms.shape
+    nb_loop = nb_samples - int(FADE_SHARE * nb_samples)
+    exponents = 2 * torch.rand(nb_clips, 1, dtype=torch.float64, device=waveforms.device) - 1
+    positions = torch.arange(nb_samples, device=waveforms.device) * (1 + most) ** exponents
+    before = positions.long()
+    share = (positions - before).float()
+    before = before % nb_loop  # the loop's first sample stands behind its last one, too
+    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), share)
 
 
 def masked(spectrograms: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ PREDICTIONS = "predictions.csv"
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
+LATER_CONSTANTS = {"SPEED": 0.0}  # what the first records, which lack them, were made with
 # Of each script, raised where the same constants and data come to give other numbers: runs of
 # another method are neither gone on with nor kept, nor put into one table with those of this one.
 METHODS = {
@@ -111,6 +112,7 @@ def method_of(record: dict) -> int:
 
 def work_of(constants: dict) -> dict:
     """The constants that the numbers of a run depend on."""
+    constants = {**LATER_CONSTANTS, **constants}
     return {name: value for name, value in constants.items() if name not in PASSING_CONSTANTS}
 
 

@@ -51,6 +51,7 @@ EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 PATIENCE = 0  # epochs without a better validation before a training stops; 0 likewise
+SPEED = 0.0  # play every training stem up to so much faster, or as much slower; 0: as it is
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains no time by it), all

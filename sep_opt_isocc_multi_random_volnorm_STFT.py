@@ -47,6 +47,7 @@ SHARED = False  # take the names that the counter of this MODEL learned, and tra
 MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # start every training stem at a random point; its end fades into its beginning
+SPEED = 0.0  # play every training stem up to so much faster, or as much slower; 0: as it is
 GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
 MASK = True  # hide a random band of frequencies and a stretch of time of training clips
 EPOCHS = 12  # passes over the selected clips, at most

@@ -26,7 +26,7 @@ def test_waveforms_of_a_batch_against_a_slow_sum():
         torch.testing.assert_close(wave, (expected * 0.1 / rms).nan_to_num().float())
 
 
-VARY = {"ROLL": False, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
+VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
 
 
 def test_a_batch_that_is_not_varied_is_that_of_validation():
@@ -59,6 +59,37 @@ def test_rolling_leaves_no_seam(monkeypatch):
     hearing.varied_features(stems, np.array([[0, -1], [0, 1]] * 20), {**VARY, "ROLL": True})
     levels = waves[0].abs().amax(dim=1)
     assert (waves[0].diff(dim=1).abs().amax(dim=1) < 0.1 * levels).all()
+
+
+def test_stems_play_up_to_a_quarter_faster_or_slower_and_leave_no_seam(monkeypatch):
+    """A sine's frequency tells its speed; that of the second stem is drawn by itself."""
+    waves = []
+    monkeypatch.setattr(hearing, "features", lambda waveforms, n_fft: waves.append(waveforms))
+    stems = torch.sin(2 * torch.pi * 400 / 4000 * torch.arange(20_000))[None].repeat(2, 1)
+    torch.manual_seed(0)
+    varied = {**VARY, "ROLL": True, "SPEED": 0.25}
+    hearing.varied_features(stems, np.array([[0, -1]] * 300 + [[0, 1]] * 50), varied)
+    spectra = torch.fft.rfft(waves[0] * torch.hann_window(20_000), dim=1).abs()
+    speeds = spectra.argmax(dim=1)[:300] / 5 / 400  # bins are a fifth of a hertz
+    assert 0.799 < speeds.min() < 0.82 and 1.22 < speeds.max() < 1.251
+    assert abs(speeds.log().mean()) < 0.03  # as often slower as faster: a standard error of 0.0075
+    both = (spectra[300:] > spectra[300:].amax(dim=1, keepdim=True) / 3).nonzero()
+    spread = [both[both[:, 0] == i, 1] for i in range(50)]
+    assert sum((bins.max() - bins.min()).item() > 50 for bins in spread) > 40  # two frequencies
+    steps = waves[0][:300].diff(dim=1).abs().amax(dim=1) / waves[0][:300].abs().amax(dim=1)
+    assert (steps < 1.05 * 2 * np.sin(np.pi * 500 / 4000)).all()
+
+
+def test_a_speed_of_its_own_is_linear_interpolation(monkeypatch):
+    """Against numpy's, of the loop that `rolled` gives."""
+    torch.manual_seed(0)
+    rolled = hearing.rolled(torch.randn(3, 1000))
+    exponents = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: (exponents + 1) / 2)
+    found = hearing.at_other_speeds(rolled, 0.25)
+    for wave, played, factor in zip(rolled, found, (0.8, 1, 1.25), strict=True):
+        expected = np.interp(factor * np.arange(1000), np.arange(980), wave[:980], period=980)
+        np.testing.assert_allclose(played, expected, atol=1e-5)
 
 
 def test_the_second_stem_is_at_most_so_many_decibels_away():

@@ -15,6 +15,8 @@ from conftest import (
     succeed,
 )
 
+import report
+
 
 def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp_path, monkeypatch):
     results, models = tmp_path / "results", tmp_path / "models"
@@ -55,6 +57,14 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     (models / "audio_source_counter_asc_set1_4k.pt").unlink()
     every = [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py", "audit.py"]
     assert scripts_that_run() == every
+
+
+def test_a_record_without_a_later_constant_is_of_what_it_then_was():
+    """The first published trainings say nothing of SPEED: they played every stem as it is."""
+    record = {"constants": {"EPOCHS": 3}, "data": {}, "method": report.METHODS[COUNTER[:-3]]}
+    for speed, is_same in ((0.0, True), (0.25, False)):
+        constants = {"EPOCHS": 3, "SPEED": speed}
+        assert report.is_same_work(record, COUNTER[:-3], constants, {}) == is_same
 
 
 def test_more_sets_than_the_headlines_bring_its_summary_too(monkeypatch, tmp_path):
