@@ -159,7 +159,7 @@ def main() -> None:
     run = report.new_run(crs_lib.AUDIT, COUNTER_MODEL, constants, data.stamps)
     pictures.draw_audit(run.folder / "audit.png", run.synthetic, answers)
     record = {
-        **report.header(run, report.machine(str(device), torch.get_num_threads())),
+        **report.header(run, networks.machine(device)),
         "seconds": tmr.seconds(timer),
         "audited": content["run"],
         "test": answers,

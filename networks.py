@@ -14,6 +14,7 @@ import cpu_speed
 import crs_lib
 import esc10_data
 import hearing
+import report
 import stamps
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
@@ -55,6 +56,14 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
     if device.type == "cpu":
         cpu_speed.keep_memory()
     return device
+
+
+def machine(device: torch.device) -> dict:
+    """What a run on this device ran on, for its record."""
+    name = str(device)
+    if device.type == "cuda":
+        name += f" ({torch.cuda.get_device_name(device)})"
+    return report.machine(name, torch.get_num_threads())
 
 
 def build(

@@ -256,7 +256,7 @@ def main() -> None:
         table,
         history=[],
         seconds=tmr.seconds(timer),
-        machine_used=report.machine(str(device), torch.get_num_threads()),
+        machine_used=networks.machine(device),
         trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
         thresholds=thresholds,

@@ -235,7 +235,7 @@ def finish(
         predictions,
         history,
         seconds=sum(row["seconds"] for row in history),
-        machine_used=report.machine(str(device), torch.get_num_threads()),
+        machine_used=networks.machine(device),
         best_epoch=best["epoch"],
         **more,
     )

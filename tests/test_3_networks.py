@@ -18,6 +18,13 @@ from CNN_ISOCC_copy import CNN_ISOCC
 from more_models import LogMel
 
 
+def test_a_record_names_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", {torch.device("cuda:1"): "Fast"}.get)
+    assert networks.machine(torch.device("cuda:1"))["device"] == "cuda:1 (Fast)"
+    here = networks.machine(torch.device("cpu"))
+    assert (here["device"], here["threads"]) == ("cpu", torch.get_num_threads())
+
+
 def nb_parameters(network):
     return sum(p.numel() for p in network.parameters())
 
