@@ -36,19 +36,20 @@ MINUTES = (
     "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one, two sets "
     "side by side; the 4 kHz counter in float32)"
 )
+ON_CPU = "_on_cpu"  # behind a configuration's folder: one set trained there, as all are on a GPU
 ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
 
-def core_minutes(folder: Path, written: dict) -> float:
-    """Minutes of one core that training all networks of a set took, the mean of its sets.
+def core_minutes(runs: list[Path]) -> float:
+    """Minutes of one core that training all networks of a set took, the mean of the sets.
 
-    folder: of the published runs. written: their summary.
+    runs: folders of all runs of these sets.
     """
-    records = [report.read_record(folder / run) for run in written["runs"]]
+    records = [report.read_record(run) for run in runs]
     trainings = [record for record in records if record.get("history")]
     seconds = sum(record["seconds"] * record["machine"]["threads"] for record in trainings)
-    return seconds / 60 / len(written["sets"])
+    return seconds / 60 / len({record["set"] for record in trainings})
 
 
 def path_of(name: str, nb_sets: int = 5) -> Path:
@@ -81,7 +82,9 @@ def aims() -> str:
             missing = f"{max(0, aim - reached):.1f}"
             ten = report.in_percent(of_ten[figure]["mean"]) if of_ten else ""
             row += [f"{aim}", f"{reached:.1f}", missing, ten]
-        minutes = core_minutes(folder, written) / 2
+        timed = PUBLISHED / f"{name}{ON_CPU}"
+        runs = list(timed.iterdir()) if timed.exists() else [folder / r for r in written["runs"]]
+        minutes = core_minutes(runs) / 2
         missing = f"{max(0, minutes - most_minutes):.0f}" if most_minutes else ""
         rows[-1] += [f"{most_minutes or ''}", f"{minutes:.0f}", missing, ""]
     return report.markdown_table(head, rows) + "\n" + "".join(sorted(notes))
