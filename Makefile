@@ -1,4 +1,4 @@
-# make run    everything for set 1: prepare, train, test, summary (40 to 50 minutes on 2 CPU cores)
+# make run    everything for set 1: prepare, train, test, summary (20 to 50 minutes on 2 CPU cores)
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (7 minutes); ESC50_DIR=... adds those on the real recordings
 # make faults every script killed, every disk filled at many more moments (under an hour)

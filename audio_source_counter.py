@@ -10,7 +10,7 @@ Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv,
         models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
-Takes   about 16 minutes on 2 CPU cores.
+Takes   8 to 16 minutes on 2 CPU cores.
 """
 
 import numpy as np

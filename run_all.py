@@ -10,7 +10,7 @@ Reads   ESC-50 (found or downloaded).
 Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md}
         and _{confusion,counter,pairs,audit}.png, _ways.md, _audit.md, _pairs.csv; of other networks
         than asc and isocc summary_<counter>-<classifier>_<rate>_<number of sets>.
-Takes   for one set 40 to 50 minutes on 2 CPU cores.
+Takes   for one set 20 to 50 minutes on 2 CPU cores.
 """
 
 import os

@@ -8,7 +8,7 @@ Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.jso
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and, of which it
         learns both names, as many mixtures; 40 clips to validate on and 40 to test.
-Takes   8 to 10 minutes on 2 CPU cores.
+Takes   4 to 10 minutes on 2 CPU cores.
 """
 
 import numpy as np
