@@ -68,8 +68,9 @@ def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> t
         of frequencies and a stretch of time; N_FFT.
     """
     first, second = stems_of(stems, rows)
-    if constants["ROLL"]:
-        first, second = rolled(first), rolled(second)
+    if constants["ROLL"] or constants["SPEED"]:  # what is played faster goes on as a loop
+        later = None if constants["ROLL"] else 0
+        first, second = rolled(first, later), rolled(second, later)
     if constants["SPEED"]:
         first, second = (at_other_speeds(stem, constants["SPEED"]) for stem in (first, second))
     if constants.get("GAIN"):
@@ -104,13 +105,16 @@ def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:
 def at_other_speeds(waveforms: torch.Tensor, most: float) -> torch.Tensor:
     """Each waveform, shape (clips, samples), at a speed of its own: tempo and pitch change alike.
 
-    most: from 1 / (1 + most) to 1 + most of its own, every factor as likely (Tokozume, Ushiku and
-    Harada 2018 with a most of 0.25). Where it ends too early, it goes on as the loop that `rolled`
-    makes of a clip; so it should be rolled, or there is a seam.
+    waveforms: the loops that `rolled` makes of clips; where one ends too early, it goes on as such.
+    most: its factor lies between 1 / (1 + most) and 1 + most, the logarithm anywhere there as
+    likely (Tokozume, Ushiku and Harada 2018 with a most of 0.25).
+    Between samples it is interpolated linearly.
     """
     nb_clips, nb_samples = waveforms.shape
     nb_loop = nb_samples - int(FADE_SHARE * nb_samples)
-    exponents = 2 * torch.rand(nb_clips, 1, dtype=torch.float64, device=waveforms.device) - 1
+    # Single precision would place the last samples to 1/256 of one; MPS has no better.
+    precision = torch.float32 if waveforms.device.type == "mps" else torch.float64
+    exponents = 2 * torch.rand(nb_clips, 1, dtype=precision, device=waveforms.device) - 1
     positions = torch.arange(nb_samples, device=waveforms.device) * (1 + most) ** exponents
     before = positions.long()
     share = (positions - before).float()
