@@ -36,7 +36,7 @@ MINUTES = (
     "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one, two sets "
     "side by side; the 4 kHz counter in float32)"
 )
-ON_CPU = "_on_cpu"  # behind a configuration's folder: one set trained there, as all are on a GPU
+ON_CPU = "_on_cpu"  # behind a configuration's folder: a set trained on a CPU, its own are of a GPU
 ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
@@ -44,10 +44,12 @@ NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 def core_minutes(runs: list[Path]) -> float:
     """Minutes of one core that training all networks of a set took, the mean of the sets.
 
-    runs: folders of all runs of these sets.
+    runs: folders of all runs of these sets. Raises InputError if one was trained on a GPU.
     """
     records = [report.read_record(run) for run in runs]
     trainings = [record for record in records if record.get("history")]
+    if any(record["machine"]["device"] != "cpu" for record in trainings):
+        raise crs_lib.InputError(f"{runs[0].parent}: a training ran on a GPU, its minutes are none")
     seconds = sum(record["seconds"] * record["machine"]["threads"] for record in trainings)
     return seconds / 60 / len({record["set"] for record in trainings})
 
@@ -82,8 +84,8 @@ def aims() -> str:
             missing = f"{max(0, aim - reached):.1f}"
             ten = report.in_percent(of_ten[figure]["mean"]) if of_ten else ""
             row += [f"{aim}", f"{reached:.1f}", missing, ten]
-        timed = PUBLISHED / f"{name}{ON_CPU}"
-        runs = list(timed.iterdir()) if timed.exists() else [folder / r for r in written["runs"]]
+        timed = sorted((PUBLISHED / f"{name}{ON_CPU}").glob(f"*/{report.RECORD}"))
+        runs = [path.parent for path in timed] or [folder / run for run in written["runs"]]
         minutes = core_minutes(runs) / 2
         missing = f"{max(0, minutes - most_minutes):.0f}" if most_minutes else ""
         rows[-1] += [f"{most_minutes or ''}", f"{minutes:.0f}", missing, ""]

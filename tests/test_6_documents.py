@@ -38,20 +38,45 @@ def test_the_tables_are_of_what_is_published():
         assert path.read_text(encoding="utf-8") == text, "run  make docs"
     kinds = {path.stem.split("_")[0] for path in pages}
     assert kinds == {"aims", "answer", "confused", "sets"}
-    (folder,) = (path.parent / "4k" for path in pages if path.name == "sets_4k.md")
-    text = (folder.parent / "sets_4k.md").read_text()
-    lines = text.splitlines()[4:]
-    for line, (name, label) in zip(lines, summary.SUMMARY_ROWS, strict=True):
-        cells = [label]
-        for nb_sets in (5, 10):
-            written = json.loads((folder / f"summary_4k_{nb_sets}.json").read_text())
-            figure = written["figures"][name]
-            mean, low, high = (
-                f"{round(100 * figure[key], 1) + 0.0:.1f}" for key in ("mean", "low", "high")
-            )
-            least, most = (report.in_percent(end) for end in metrics.over_sets(figure))
-            cells += [mean, f"{low} to {high}", f"{least} to {most}"]
-        assert line == f"| {' | '.join(cells)} |"
+    beside = [path for path in pages if path.stem.startswith("sets_")]
+    assert {path.stem for path in beside} == {"sets_4k", "sets_logmel-logmel_16k"}
+    for path in beside:
+        name = path.stem.removeprefix("sets_")
+        five, ten = (
+            json.loads((path.parent / name / f"summary_{name}_{nb_sets}.json").read_text())
+            for nb_sets in (5, 10)
+        )
+        rows = [row for row in summary.SUMMARY_ROWS if row[0] in five["figures"]]
+        assert len(rows) > 20
+        for line, (figure, label) in zip(path.read_text().splitlines()[4:], rows, strict=True):
+            cells = [label, *cells_of(five["figures"][figure]), *cells_of(ten["figures"][figure])]
+            assert line == f"| {' | '.join(cells)} |"
+
+
+def cells_of(figure):
+    """A figure's mean and its two intervals, as the tables show them."""
+    mean, low, high = (f"{round(100 * figure[k], 1) + 0.0:.1f}" for k in ("mean", "low", "high"))
+    least, most = (report.in_percent(end) for end in metrics.over_sets(figure))
+    return mean, f"{low} to {high}", f"{least} to {most}"
+
+
+def test_minutes_are_those_of_cpus(tmp_path):
+    """Two trainings of a set on one core each, or one of them on a GPU; a flow is no training."""
+    tables, training = load_script("docs/tables.py"), {"set": 1, "history": [{}], "seconds": 90}
+    records = [training, {**training, "seconds": 150}, {"set": 1, "seconds": 1000}]
+    folders = [tmp_path / str(number) for number in range(3)]
+    for device in ("cpu", "cuda:0"):
+        records[0]["machine"], records[1]["machine"] = (
+            {"device": name, "threads": 1} for name in (device, "cpu")
+        )
+        for folder, record in zip(folders, records, strict=True):
+            folder.mkdir(exist_ok=True)
+            (folder / "run.json").write_text(json.dumps(record))
+        if device == "cpu":
+            assert tables.core_minutes(folders) == 4
+        else:
+            with pytest.raises(crs_lib.InputError, match="a training ran on a GPU"):
+                tables.core_minutes(folders)
 
 
 def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
