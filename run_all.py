@@ -14,14 +14,12 @@ Takes   for one set 20 to 50 minutes on 2 CPU cores.
 """
 
 import os
-import queue
 import subprocess
 import sys
 from pathlib import Path
 
-import joblib
-
 import crs_lib
+import jobs
 import locks
 import pictures
 import report
@@ -51,7 +49,7 @@ EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 PATIENCE = 0  # epochs without a better validation before a training stops; 0 likewise
-SPEED = 0.0  # play every training stem up to so much faster, or as much slower; 0: as it is
+SPEED = 0.0  # of every training: stems played up to so much faster or slower; 0: as they are
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains no time by it), all
@@ -255,30 +253,6 @@ def flow_name(set_number: int) -> str:
     return crs_lib.flow_name(COUNTER_MODEL, CLASSIFIER_MODEL, set_number, SAMPLE_RATE)
 
 
-def devices() -> queue.Queue:
-    """A queue of environments, one a job: its own GPU each where there are several."""
-    free = queue.Queue()
-    names = []
-    if N_JOBS > 1 and DEVICE in ("auto", "cuda"):
-        import torch  # two seconds that only this case needs
-
-        usable = os.environ.get("CUDA_VISIBLE_DEVICES")
-        count = torch.cuda.device_count()
-        names = usable.split(",")[:count] if usable else list(map(str, range(count)))
-    for job in range(N_JOBS):
-        free.put({"CUDA_VISIBLE_DEVICES": names[job % len(names)]} if names else {})
-    return free
-
-
-def on_a_free_device(set_number: int, handed: dict, free: queue.Queue) -> None:
-    """Train and test a set with one of the environments that `devices` gave."""
-    environment = free.get()
-    try:
-        train_and_test(set_number, handed, environment)
-    finally:
-        free.put(environment)
-
-
 def show_summary(handed: dict) -> None:
     """Write the summary over the sets, print its table and where the pictures are; the headline's
     too where there are more.
@@ -311,10 +285,11 @@ def main() -> None:
     prepare(handed)
     # All by itself a training leaves their number to torch.
     threads = THREADS or (max(1, os.cpu_count() // N_JOBS) if N_JOBS > 1 else 0)
-    free = devices()
-    joblib.Parallel(n_jobs=N_JOBS, prefer="threads")(
-        joblib.delayed(on_a_free_device)(number, {**handed, "THREADS": threads}, free)
-        for number in dict.fromkeys(SETS)
+    jobs.side_by_side(
+        lambda number, gpu: train_and_test(number, {**handed, "THREADS": threads}, gpu),
+        dict.fromkeys(SETS),
+        N_JOBS,
+        DEVICE,
     )
     if SUMMARY:
         show_summary(handed)

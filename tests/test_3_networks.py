@@ -1,6 +1,7 @@
 """Networks, the loss and the scores of names, averaged weights: shapes, sizes, slow sums."""
 
 import math
+import threading
 from itertools import combinations
 
 import librosa
@@ -11,6 +12,7 @@ from torch import nn
 
 import good_values
 import hearing
+import jobs
 import networks
 import training
 from asc_model import ASC
@@ -23,6 +25,27 @@ def test_a_record_names_the_gpu(monkeypatch):
     assert networks.machine(torch.device("cuda:1"))["device"] == "cuda:1 (Fast)"
     here = networks.machine(torch.device("cpu"))
     assert (here["device"], here["threads"]) == ("cpu", torch.get_num_threads())
+
+
+def test_jobs_side_by_side_have_a_gpu_each_and_all_are_done(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    told = [{"CUDA_VISIBLE_DEVICES": name} for name in "0101"]
+    assert list(jobs.environments(4, "auto").queue) == told
+    assert list(jobs.environments(2, "cpu").queue) == [{}, {}]
+    assert list(jobs.environments(1, "auto").queue) == [{}]  # as it would be without this
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    both = threading.Barrier(2, timeout=60)
+    done = []
+
+    def work(number, environment):
+        both.wait()  # for another one: so two are at work at a time
+        done.append((number, environment["CUDA_VISIBLE_DEVICES"]))
+        both.wait()
+
+    jobs.side_by_side(work, range(6), 2, "cuda")
+    assert sorted(number for number, _ in done) == list(range(6))
+    assert all({gpu for _, gpu in done[i : i + 2]} == {"5", "7"} for i in (0, 2, 4))
 
 
 def nb_parameters(network):

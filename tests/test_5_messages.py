@@ -13,7 +13,7 @@ import good_values
 SCRIPTS = sorted(
     path.name for path in HERE.glob("*.py") if "constants_from_command_line(" in path.read_text()
 )
-SCRIPTS.remove("crs_lib.py")
+SCRIPTS.remove("command_line.py")
 # What predict.py and app.py take from the weights they find, where the others have a default.
 OF_THE_WEIGHTS = {
     "MODELS": "models",
