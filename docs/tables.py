@@ -33,8 +33,8 @@ FIGURES = {
     "flow.with_counter.exact_set_balanced": "overall flow: exact set of names",
 }
 MINUTES = (
-    "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one; the 4 kHz "
-    "counter in float32)"
+    "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one; the 4 "
+    "kHz counter in float32)"
 )
 ON_CPU = "_on_cpu"  # behind a configuration's folder: a set trained on a CPU, its own are of a GPU
 ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone

@@ -107,8 +107,8 @@ def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
                 folders.append(f"{script}{number}")
                 record = {"history": [1] * (script != "flow"), "seconds": seconds}
                 (tmp_path / "4k" / folders[-1]).mkdir(parents=True, exist_ok=True)
-                record = json.dumps({**record, "machine": {"threads": threads}})
-                (tmp_path / "4k" / folders[-1] / "run.json").write_text(record)
+                record |= {"set": number, "machine": {"threads": threads, "device": "cpu"}}
+                (tmp_path / "4k" / folders[-1] / "run.json").write_text(json.dumps(record))
         sets = list(range(1, nb_sets + 1))
         return {"figures": figures, "sets": sets, "runs": folders, "synthetic": False}
 
