@@ -112,7 +112,7 @@ def text(
         "## How they were trained",
         "Each file holds its constants and the whole record of its training (`record`).",
         report.markdown_table(
-            ("network", "commit", "seed", "epochs", "epoch taken", "minutes", "threads", "run"),
+            ("network", "commit", "seed", "epochs", "epoch taken", "minutes", "trained on", "run"),
             training_rows(records),
         ),
     ]
@@ -172,12 +172,18 @@ def training_rows(records: dict[str, dict]) -> list[tuple]:
             len(records[task]["history"]) or "the counter's",  # whose names it took over
             records[task]["best_epoch"] + 1,
             f"{records[task]['seconds'] / 60:.0f}",
-            records[task]["machine"]["threads"],
+            trained_on(records[task]["machine"]),
             folder,
         )
         for task, folder in records["flow"]["trained_in"].items()
         if task in TASKS
     ]
+
+
+def trained_on(machine: dict) -> str:
+    """The device of a run's record, of a CPU the threads."""
+    threads = machine["threads"]
+    return f"{threads} CPU thread{'s' * (threads > 1)}" if machine["device"] == "cpu" else "a GPU"
 
 
 def attribution(clips: list[str], authors: dict[str, tuple[str, str, str, str]]) -> str:
