@@ -36,7 +36,8 @@ MINUTES = (
     "minutes to train a set's networks on 2 cores with bfloat16 (half of its time on one; the 4 "
     "kHz counter in float32)"
 )
-ON_CPU = "_on_cpu"  # behind a configuration's folder: a set trained on a CPU, its own are of a GPU
+# Behind a configuration's name, in trials/: a set trained on a CPU where its own are of a GPU.
+ON_CPU = "_on_cpu"
 ALIKE = "isocc-isocc_4k"  # one network for every task: no aims, a question alone
 NB_WORST_SINGLES, NB_WORST_PAIRS = 3, 5  # in a table of what is confused
 
@@ -84,7 +85,7 @@ def aims() -> str:
             missing = f"{max(0, aim - reached):.1f}"
             ten = report.in_percent(of_ten[figure]["mean"]) if of_ten else ""
             row += [f"{aim}", f"{reached:.1f}", missing, ten]
-        timed = sorted((PUBLISHED / f"{name}{ON_CPU}").glob(f"*/{report.RECORD}"))
+        timed = sorted((PUBLISHED / "trials" / f"{name}{ON_CPU}").glob(f"*/{report.RECORD}"))
         runs = [path.parent for path in timed] or [folder / run for run in written["runs"]]
         minutes = core_minutes(runs) / 2
         missing = f"{max(0, minutes - most_minutes):.0f}" if most_minutes else ""
