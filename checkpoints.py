@@ -79,7 +79,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
         except (InputError, KeyError, TypeError):
             print(f"{last} is damaged or of an earlier version, and is passed over")
             continue
-        if report.is_same_work(content, run.script, run.constants, run.data):
+        if not report.other_work(content, run.script, run.constants, run.data):
             locks.hold(record)
             if record.exists():
                 continue  # finished between the two looks

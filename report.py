@@ -97,12 +97,18 @@ def data_stamps(constants: dict) -> dict:
     return {path.name: stamps.read_stamp(dataset, path.name) for path in outputs}
 
 
-def is_same_work(record: dict, script: str, constants: dict, data: dict) -> bool:
-    """Whether a record or checkpoint is of the script's method, these constants (the passing ones
-    aside) and this data.
+def other_work(record: dict, script: str, constants: dict, data: dict) -> str:
+    """What tells a record or checkpoint from the script's method, these constants (the passing
+    ones aside) and this data, in words; empty where it is the same work.
     """
-    of_record = method_of(record), work_of(record["constants"]), record["data"]
-    return of_record == (METHODS[script], work_of(constants), data)
+    found, wanted = work_of(record["constants"]), work_of(constants)
+    differing = [name for name in found | wanted if found.get(name) != wanted.get(name)]
+    if differing:
+        values = (f"{name} {found.get(name)}, not {wanted.get(name)}" for name in differing)
+        return f"it has {'; '.join(values)}"
+    if method_of(record) != METHODS[script]:
+        return f"it is of an earlier or later {script}.py"
+    return "it is of other data" if record["data"] != data else ""
 
 
 def method_of(record: dict) -> int:

@@ -238,7 +238,9 @@ def finished_run(name: str, script: str, handed: dict) -> Path | None:
     # What the flow and the audit take over from the counter's weights.
     constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
     data = report.data_stamps(constants)
-    return folder if report.is_same_work(record, script, constants, data) else None
+    if other := report.other_work(record, script, constants, data):
+        print(f"{folder} is finished, but not kept: {other}")
+    return None if other else folder
 
 
 def has_weights(run: Path, path: Path) -> bool:

@@ -61,10 +61,31 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
 
 def test_a_record_without_a_later_constant_is_of_what_it_then_was():
     """The first published trainings say nothing of SPEED: they played every stem as it is."""
-    record = {"constants": {"EPOCHS": 3}, "data": {}, "method": report.METHODS[COUNTER[:-3]]}
-    for speed, is_same in ((0.0, True), (0.25, False)):
-        constants = {"EPOCHS": 3, "SPEED": speed}
-        assert report.is_same_work(record, COUNTER[:-3], constants, {}) == is_same
+    counter = COUNTER[:-3]
+    record = {"constants": {"EPOCHS": 3}, "data": {}, "method": report.METHODS[counter]}
+    constants = {"EPOCHS": 3, "SPEED": 0.0}
+    assert report.other_work(record, counter, {**constants, "DEVICE": "cuda"}, {}) == ""
+    other = report.other_work(record, counter, {"EPOCHS": 4, "SPEED": 0.25}, {})
+    assert other == "it has SPEED 0.0, not 0.25; EPOCHS 3, not 4"
+    assert report.other_work(record, counter, constants, {"a": {}}) == "it is of other data"
+    other = report.other_work({**record, "method": 0}, counter, constants, {})
+    assert other == "it is of an earlier or later audio_source_counter.py"
+
+
+def test_what_is_finished_but_of_other_constants_is_named(home, monkeypatch, capsys):
+    """So that nobody who forgot a flag wonders why a long training starts."""
+    monkeypatch.chdir(home)
+    run_all, name = load_script("run_all.py"), "audio_source_counter_asc_set1_4k"
+    (folder,) = Path("results").glob(f"*_{name}")
+    handed = {**run_all.CONSTANTS, "DATASET": "dataset_demo", "RESULTS": "results", "OVERSAMPLE": 2}
+    del handed["PATIENCE"], handed["BATCH"], handed["LEARNING_RATE"]
+    found = [
+        run_all.finished_run(name, COUNTER[:-3], {**handed, "SET": 1, "EPOCHS": nb_epochs})
+        for nb_epochs in (1, 7)
+    ]
+    assert found == [folder, None]
+    message = f"{folder} is finished, but not kept: it has EPOCHS 1, not 7\n"
+    assert capsys.readouterr().out == message
 
 
 def test_more_sets_than_the_headlines_bring_its_summary_too(monkeypatch, tmp_path):
