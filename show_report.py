@@ -75,8 +75,29 @@ def find_flows() -> dict[int, Path]:
         sets = missing[:1] if are_all else missing
         command = crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": sets})
         names = ", ".join(map(flow_name, sets))
-        raise InputError(f"{RESULTS} has no finished run {names}: run  {command}  first")
+        others = "" if len(missing) < len(flows) else other_flows()
+        raise InputError(f"{RESULTS} has no finished run {names}: run  {command}  first{others}")
     return {number: folder for number, folder in flows.items() if folder}
+
+
+def other_flows() -> str:
+    """The end of a message: what shows the newest flow of any network, rate and set; empty where
+    there is none.
+    """
+    flows = Path(RESULTS).glob(f"*_{crs_lib.FLOW}_*/{report.RECORD}")
+    found = sorted(flows, key=report.last_change)
+    if not found:
+        return ""
+    record = report.read_record(found[-1].parent)
+    counter_model, classifier_model = record["model"].split("-")
+    its_own = {
+        "SETS": list(crs_lib.SETS),
+        "SAMPLE_RATE": record["sample_rate"],
+        "COUNTER_MODEL": counter_model,
+        "CLASSIFIER_MODEL": classifier_model,
+    }
+    command = crs_lib.command("show_report.py", **{**CONSTANTS, **its_own})
+    return f", or, as that is there,  {command}"
 
 
 def runs_of(flow: Path) -> dict[str, tuple[Path, dict]]:

@@ -358,6 +358,13 @@ def test_what_is_missing_is_named(two_sets, demo, tmp_path, here):
     message = here("show_report.py", *places, "--sets", 1, 3, 4)
     names = f"{name.format(3)}, {name.format(4)}"
     assert message == f"{two_sets} has no finished run {names}: run  {command}  first"
+    command = f"python run_all.py --dataset {demo} --results {two_sets}"
+    there = f"python show_report.py --dataset {demo} --results {two_sets}"
+    for sets, flags in (("1", ()), ("7", ("--sets", "7"))):
+        message = here("show_report.py", *places, "--sample-rate", 8000, *flags)
+        missing = f"{two_sets} has no finished run overall_flow_asc-isocc_set{sets}_8k"
+        run = " ".join([command, *flags, "--sample-rate 8000"])
+        assert message == f"{missing}: run  {run}  first, or, as that is there,  {there}"
     results = tmp_path / "results"
     shutil.copytree(two_sets, results, ignore=shutil.ignore_patterns("*.html"))
     (both,) = results.glob("*_both_set1_4k")
