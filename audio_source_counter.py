@@ -6,7 +6,8 @@ with `uploader`; train and test (with TEST_UNSELECTED also on the training mixtu
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET.
 Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
-        curves.png, confusion.png, attention.png, last.pt;
+        validation.csv (logits of the best epoch), curves.png, confusion.png, attention.png,
+        last.pt;
         models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
@@ -140,7 +141,7 @@ def main() -> None:
     training.seed_everything(SEED, SET, crs_lib.COUNTER)
     network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS, data.stamps)
-    history, best = training.fit(
+    history, best, logits = training.fit(
         run,
         network,
         stems,
@@ -151,6 +152,8 @@ def main() -> None:
         validation_rows=validation_rows,
         select_by=SELECT_BY,
     )
+    outputs = ["one", "two", *data.classes]
+    validation = training.validation_table(logits, validation_rows, data, outputs)
     networks.move_threshold(network, best["val_threshold"])
     forgotten = networks.forget_names(network)
     table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
@@ -176,6 +179,7 @@ def main() -> None:
         classes=data.classes,
         figures=metrics.counter_figures,
         predictions=table,
+        validation=validation,
         history=history,
         best=best,
         draw_pictures=draw_pictures,

@@ -76,6 +76,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
         try:
             content = read(last, CHECKPOINT_KINDS)
             nb_epochs = len(content["state"]["history"])
+            content["state"]["best"]["logits"]  # the first versions kept none
         except (InputError, KeyError, TypeError):
             print(f"{last} is damaged or of an earlier version, and is passed over")
             continue

@@ -13,8 +13,8 @@ silence, spectral flatness) reaches at counting.
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET, and four weights from models/: counter, single-label, two-label, two-label
         trained on both.
-Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, flow.png,
-        confusion.png.
+Writes  results/<time>_overall_flow_asc-isocc_set1_4k/: run.json, predictions.csv, validation.csv
+        (the clips by which thresholds were chosen), flow.png, confusion.png.
 How many  set 1: 40 single clips and 720 mixtures.
 Takes   20 seconds on 2 CPU cores.
 """
@@ -76,34 +76,44 @@ def giveaways(waveforms: torch.Tensor, n_fft: int) -> np.ndarray:
     return torch.stack(columns, dim=1).cpu().double().numpy()
 
 
-def giveaway_counts(
-    stems: torch.Tensor,
-    data: set_data.SetData,
-    validation_rows: np.ndarray,
-    test_rows: np.ndarray,
-    counter: dict,
-) -> np.ndarray:
-    """Counts (1 or 2) of the test clips, by a logistic regression on give-aways alone.
+def giveaway_chances(
+    stems: torch.Tensor, data: set_data.SetData, parts: list[np.ndarray], counter: dict
+) -> list[np.ndarray]:
+    """The chances of two, by a logistic regression on give-aways alone, of the clips of each part.
 
-    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED; its
-    threshold of two is chosen as the counter's is.
+    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED.
+    parts: rows of clips. Returns float64 (clips,) of each.
     """
     mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
     rows = np.concatenate([data.singles["train"], mixtures])
-    learned, validated, tested = (
+    learned, *asked = (
         np.concatenate(
             [
                 giveaways(hearing.waveforms_of(stems, batch), counter["N_FFT"])
                 for batch in np.array_split(part, max(1, len(part) // 256))
             ]
         )
-        for part in (rows, validation_rows, test_rows)
+        for part in (rows, *parts)
     )
     regression = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     regression.fit(learned, set_data.is_mixture(rows))
-    is_mixture, chances = set_data.is_mixture(validation_rows), regression.predict_proba(validated)
-    threshold = metrics.best_threshold(is_mixture, chances[:, 1], ~is_mixture, is_mixture)
-    return 1 + (regression.predict_proba(tested)[:, 1] > threshold)
+    return [regression.predict_proba(found)[:, 1] for found in asked]
+
+
+def count_by_giveaways(
+    validation: pd.DataFrame, table: pd.DataFrame, chances: list[np.ndarray]
+) -> float:
+    """Add to both tables of predictions the count by give-aways alone and its chance of two.
+
+    chances: of the validation clips and of those of the other table, see `giveaway_chances`.
+    Returns the threshold of two, chosen on the validation clips as the counter's is.
+    """
+    is_mixture = (validation["recording_b"] != "").to_numpy()
+    threshold = metrics.best_threshold(is_mixture, chances[0], ~is_mixture, is_mixture)
+    for answers, chance in zip((validation, table), chances, strict=True):
+        answers["giveaway_score_two"] = chance
+        answers["giveaway_count"] = 1 + (chance > threshold)
+    return threshold
 
 
 def best_of(
@@ -118,9 +128,17 @@ def best_of(
     return {way: np.where(said, best_two, best_one) for way, said in is_two.items()}
 
 
+def logits_of(trained: dict, stems: torch.Tensor, rows: np.ndarray) -> dict[str, torch.Tensor]:
+    """Task -> the logits of its network, float32 (clips, outputs)."""
+    return {
+        task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
+        for task, (network, content) in trained.items()
+    }
+
+
 def predictions(
     trained: dict,
-    stems: torch.Tensor,
+    logits: dict[str, torch.Tensor],
     rows: np.ndarray,
     data: set_data.SetData,
     thresholds: dict[str, float] | None = None,
@@ -128,13 +146,10 @@ def predictions(
     """The table of predictions: the counter's count and its chance of two, the names in each of
     metrics.WAYS, and each class's score by the classifier that the counter asked.
 
-    thresholds: of the ways in CHOSEN_FOR_NAMES, on their chance of two; None: 0.5 each.
+    logits: of the rows, see `logits_of`. thresholds: of the ways in CHOSEN_FOR_NAMES, on their
+        chance of two; None: 0.5 each.
     """
     thresholds = thresholds or dict.fromkeys(CHOSEN_FOR_NAMES, 0.5)
-    logits = {
-        task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
-        for task, (network, content) in trained.items()
-    }
     # Behind the counter's two logits stand those of the names that it learned beside the count.
     counts, names = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
     single, two_label = (
@@ -241,11 +256,14 @@ def main() -> None:
     validation_rows, test_rows = (
         np.concatenate([data.singles[part], data.mixtures[part]]) for part in ("val", "test")
     )
-    thresholds = thresholds_for_names(predictions(trained, stems, validation_rows, data))
-    table = predictions(trained, stems, test_rows, data, thresholds)
-    table["giveaway_count"] = giveaway_counts(
-        stems, data, validation_rows, test_rows, {**counter, "SEED": SEED}
-    )
+    logits = logits_of(trained, stems, validation_rows)
+    thresholds = thresholds_for_names(predictions(trained, logits, validation_rows, data))
+    validation = predictions(trained, logits, validation_rows, data, thresholds)
+    logits = logits_of(trained, stems, test_rows)
+    table = predictions(trained, logits, test_rows, data, thresholds)
+    parts = [validation_rows, test_rows]
+    chances = giveaway_chances(stems, data, parts, {**counter, "SEED": SEED})
+    thresholds["giveaways"] = count_by_giveaways(validation, table, chances)
 
     model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
@@ -264,7 +282,7 @@ def main() -> None:
     pictures.plot_flow(run, record)
     answers = pictures.named_and_absent(table["truth"], table["with_counter"])
     pictures.plot_confusion(run, *answers, data.classes, "a class in it, and what was named")
-    report.write_run(run, record, table)
+    report.write_run(run, record, table, validation)
     ways = [way for way in metrics.WAYS if way in record["test"]]
     width = max(map(len, ways))
     for way in ways:

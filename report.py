@@ -20,6 +20,7 @@ import tmr
 
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
+VALIDATION = "validation.csv"  # the clips by which epoch and thresholds were chosen
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
@@ -199,13 +200,18 @@ def make_record(
     }
 
 
-def write_run(run: Run, record: dict, predictions: pd.DataFrame) -> None:
-    """Write history.csv and predictions.csv, then run.json, whose presence says: finished."""
+def write_run(run: Run, record: dict, predictions: pd.DataFrame, validation: pd.DataFrame) -> None:
+    """Write history.csv, validation.csv, predictions.csv, then run.json, whose presence says:
+    finished.
+
+    validation: of its validation clips what the run's choices can be made from once more.
+    """
     if record["history"]:
         with crs_lib.replaced_file(run.folder / "history.csv") as part:
             pd.DataFrame(record["history"]).to_csv(part, index=False)
-    with crs_lib.replaced_file(run.folder / PREDICTIONS) as part:
-        predictions.to_csv(part, index=False, float_format="%.9g")
+    for name, table in ((VALIDATION, validation), (PREDICTIONS, predictions)):
+        with crs_lib.replaced_file(run.folder / name) as part:
+            table.to_csv(part, index=False, float_format="%.9g")
     crs_lib.write_json(run.folder / RECORD, record)
 
 

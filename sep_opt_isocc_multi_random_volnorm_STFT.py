@@ -7,7 +7,8 @@ its best name, and the second where its score exceeds a threshold chosen on vali
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET; with SHARED the counter's weights from models/.
 Writes  results/<time>_sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k/: run.json,
-        history.csv, predictions.csv, curves.png, confusion.png, last.pt;
+        history.csv, predictions.csv, validation.csv (logits of the best epoch), curves.png,
+        confusion.png, last.pt;
         models/sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k.pt: the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 mixtures and as many singles an epoch, 720 mixtures to validate on
@@ -143,7 +144,7 @@ def main() -> None:
     run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)
     history, more = [], {}
     if SHARED:
-        best, more["taken_from"] = training.take_names(
+        best, logits, more["taken_from"] = training.take_names(
             run,
             network,
             stems,
@@ -152,7 +153,7 @@ def main() -> None:
             validation_rows,
         )
     else:
-        history, best = training.fit(
+        history, best, logits = training.fit(
             run,
             network,
             stems,
@@ -188,6 +189,7 @@ def main() -> None:
         classes=data.classes,
         figures=metrics.two_label_figures,
         predictions=table,
+        validation=training.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
         draw_pictures=draw_pictures,

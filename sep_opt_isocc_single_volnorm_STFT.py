@@ -3,7 +3,8 @@
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET; with SHARED the counter's weights from models/.
 Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.json, history.csv,
-        predictions.csv, curves.png, confusion.png, last.pt;
+        predictions.csv, validation.csv (logits of the best epoch), curves.png, confusion.png,
+        last.pt;
         models/sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt: the weights of the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and, of which it
@@ -99,11 +100,11 @@ def main() -> None:
 
     history, more = [], {}
     if SHARED:
-        best, more["taken_from"] = training.take_names(
+        best, logits, more["taken_from"] = training.take_names(
             run, network, stems, data.classes, validate, validation_rows
         )
     else:
-        history, best = training.fit(
+        history, best, logits = training.fit(
             run,
             network,
             stems,
@@ -128,6 +129,7 @@ def main() -> None:
         classes=data.classes,
         figures=metrics.single_figures,
         predictions=table,
+        validation=training.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
         draw_pictures=draw_pictures,

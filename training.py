@@ -82,7 +82,7 @@ def fit(
     validate: Callable[[torch.Tensor], dict[str, float]],
     validation_rows: np.ndarray,
     select_by: str,
-) -> tuple[list[dict], dict]:
+) -> tuple[list[dict], dict, torch.Tensor]:
     """Train until the epochs are over or validation stops getting better; keep the best epoch.
 
     run: its constants give EPOCHS, BATCH, LEARNING_RATE, AVERAGE, PATIENCE, SEED, BF16 and how
@@ -92,7 +92,8 @@ def fit(
     validate: logits of `validation_rows` -> figures; `select_by` names the one that picks the
         epoch, the higher the better; the lower validation loss decides between equals.
     Validated and kept are the weights averaged over the last steps, see `average_in`.
-    Returns the history (a row an epoch) and the best epoch's row; the network has its weights.
+    Returns the history (a row an epoch), the best epoch's row, and the logits of `validation_rows`
+    by its weights, which the network then has.
     """
     constants = run.constants
     seeds = constants["SEED"], constants["SET"]
@@ -146,11 +147,11 @@ def fit(
         state["history"].append(row)
         if state["best"] is None or rank(row, select_by) > rank(state["best"]["row"], select_by):
             weights = {name: value.cpu().clone() for name, value in averaged.state_dict().items()}
-            state["best"] = {"row": row, "weights": weights}
+            state["best"] = {"row": row, "weights": weights, "logits": logits}
         checkpoints.save_checkpoint(run, state, learner)
         print(title, *(f" {name} {value:.3f}" for name, value in list(row.items())[1:]), flush=True)
     network.load_state_dict(state["best"]["weights"])
-    return state["history"], state["best"]["row"]
+    return state["history"], state["best"]["row"], state["best"]["logits"]
 
 
 def take_names(
@@ -160,11 +161,12 @@ def take_names(
     classes: list[str],
     validate: Callable[[torch.Tensor], dict[str, float]],
     validation_rows: np.ndarray,
-) -> tuple[dict, str]:
+) -> tuple[dict, torch.Tensor, str]:
     """Give a classifier the names that the counter learned beside the count, in place of `fit`.
 
     One network then counts and names. validate, validation_rows: as of `fit`.
-    Returns its row of validation figures, at the counter's epoch, and the counter's run.
+    Returns its row of validation figures, at the counter's epoch, the logits that they are of, and
+    the counter's run.
     Raises InputError if that counter is missing, or learned other names, or from another STFT.
     """
     constants = run.constants
@@ -182,7 +184,8 @@ def take_names(
     network.load_state_dict(counter.state_dict())
     logits = networks.logits_of(network, stems, validation_rows, constants["N_FFT"])
     figures = {f"val_{name}": value for name, value in validate(logits).items()}
-    return {"epoch": content["metrics"]["validation"]["epoch"], **figures}, content["run"]
+    row = {"epoch": content["metrics"]["validation"]["epoch"], **figures}
+    return row, logits, content["run"]
 
 
 @torch.no_grad()
@@ -210,12 +213,25 @@ def rank(row: dict, select_by: str) -> tuple[float, float]:
 # ------------------------------------------------------------------------------ finished networks
 
 
+def validation_table(
+    logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData, outputs: list[str]
+) -> pd.DataFrame:
+    """The table of validation clips: what each is, and the network's logits of it, `logit_*`.
+
+    outputs: what the logits are called, in their order.
+    """
+    columns = [f"logit_{name}" for name in outputs]
+    table = set_data.recordings_of(data.stems, rows)
+    return table.join(pd.DataFrame(logits.numpy(), columns=columns))
+
+
 def finish(
     run: report.Run,
     network: nn.Module,
     classes: list[str],
     figures: Callable[[pd.DataFrame, np.ndarray], metrics.Figures],
     predictions: pd.DataFrame,
+    validation: pd.DataFrame,
     history: list[dict],
     best: dict,
     draw_pictures: Callable[[], None],
@@ -225,8 +241,8 @@ def finish(
     """Write the weights, pictures and tables of a training, run.json last; print the figures.
 
     So a run that was killed on the way is not taken for a finished one.
-    figures: of `metrics`, of the test predictions. forgotten: of a counter, what
-    `networks.forget_names` cut off. more: what else run.json holds.
+    figures: of `metrics`, of the test predictions. validation: see `validation_table`.
+    forgotten: of a counter, what `networks.forget_names` cut off. more: what else run.json holds.
     """
     device = next(network.parameters()).device
     record = report.make_record(
@@ -242,7 +258,7 @@ def finish(
     measured = {"test": record["test"], "validation": best}
     weights = checkpoints.save_weights(run, network, classes, measured, forgotten or {})
     draw_pictures()
-    report.write_run(run, record, predictions)
+    report.write_run(run, record, predictions, validation)
     for name, value in record["test"].items():
         low, high = record["test_interval"][name]
         print(f"test {name}: {100 * value:.1f} %  (95 %: {100 * low:.1f} to {100 * high:.1f})")

@@ -191,10 +191,15 @@ def small_file(tmp_path_factory):
 PASSED_OVER = "is damaged or of an earlier version, and is passed over"
 ANEW = "no unfinished run of these constants: starting a new one"
 GOES_ON = "after 1 epochs"
+STATE = {"history": [{}], "best": {"row": {}, "weights": {}, "logits": [0.5]}}
 CHECKPOINTS = {
     **{name: (spoil, PASSED_OVER) for name, spoil in FILES.items()},
     "as it was written": (lambda path: None, GOES_ON),
     "no state": (changed(lambda content: content.pop("state")), PASSED_OVER),
+    "no logits of validation clips": (
+        changed(lambda c: c["state"]["best"].pop("logits")),
+        PASSED_OVER,
+    ),
     "no history": (changed(lambda c: c["state"].pop("history")), PASSED_OVER),
     "of another seed": (with_constant("SEED", 1), ANEW),
     "of another method": (changed(lambda content: content.update(method=1)), ANEW),
@@ -212,7 +217,7 @@ def checkpoint(tmp_path_factory):
     constants |= {"RESULTS": str(folder), "MODELS": str(folder)}
     learner = learner_of(2)
     run = report.Run(folder / "r", crs_lib.COUNTER, "m", constants, {}, "")
-    checkpoints.save_checkpoint(run, {"history": [{}], "best": None}, learner)
+    checkpoints.save_checkpoint(run, STATE, learner)
     return folder / "r" / "last.pt", constants
 
 
@@ -250,5 +255,5 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on(checkpoint, tmp_path, ca
     shutil.copy(checkpoint[0], last)
     its_state = {"device": "cuda", "random_device": torch.zeros(16, dtype=torch.uint8)}
     changed(lambda content: content.update(its_state))(last)
-    assert checkpoints.load_checkpoint(last, learner_of(2)) == {"history": [{}], "best": None}
+    assert checkpoints.load_checkpoint(last, learner_of(2)) == STATE
     assert "of cuda, goes on with random numbers of another kind" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import (
@@ -216,20 +217,34 @@ def test_the_give_away_baseline_finds_a_planted_one():
     stems = torch.rand(80, 4000, generator=torch.manual_seed(0)) - 0.5
     constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
-    counts = flow.giveaway_counts(stems, data, rows, rows, constants)
-    assert (counts == np.repeat([1, 2], 40)).all()
+    parts = [rows[20:60], rows[[70, 3, 41]]]
+    several, few = flow.giveaway_chances(stems, data, parts, constants)
+    assert (several[:20] < 0.1).all() and (several[20:] > 0.9).all()
+    assert (few > 0.5).tolist() == [True, False, True] and few[2] == several[41 - 20]
 
 
-def test_the_flow_and_the_rival_together_are_the_product_of_their_chances(demo, monkeypatch):
+def test_the_give_aways_threshold_is_that_of_validation_clips():
+    """Where test clips would have another: all of them lie above it."""
+    flow = load_script("overall_flow.py")
+    validation = pd.DataFrame({"recording_b": ["", "", "", "5", "6"]})
+    tested = pd.DataFrame({"recording_b": ["", "5", "6", ""]})
+    chances = [np.array([0.1, 0.3, 0.2, 0.5, 0.9]), np.array([0.6, 0.7, 0.8, 0.3])]
+    threshold = flow.count_by_giveaways(validation, tested, chances)
+    assert threshold == pytest.approx(0.4)
+    assert validation["giveaway_count"].tolist() == [1, 1, 1, 2, 2]
+    assert tested["giveaway_count"].tolist() == [2, 2, 2, 1]
+    assert tested["giveaway_score_two"].tolist() == [0.6, 0.7, 0.8, 0.3]
+
+
+def test_the_flow_and_the_rival_together_are_the_product_of_their_chances(demo):
     flow, draw = load_script("overall_flow.py"), torch.Generator().manual_seed(0)
     data = set_data.choose_files(str(demo), "", 1, 4000, 1)
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
     widths = {"counter": 6, "single": 4, "two_label": 4, "both": 4}
     logits = {task: torch.randn(len(rows), n, generator=draw) for task, n in widths.items()}
-    monkeypatch.setattr(flow.networks, "logits_of", lambda task, *_: logits[task])
     content = {"constants": {"N_FFT": 256, "SHARED": False}}
     content |= {"metrics": {"validation": {"val_threshold": 0.5}}}
-    table = flow.predictions({task: (task, content) for task in widths}, None, rows, data)
+    table = flow.predictions({task: (task, content) for task in widths}, logits, rows, data)
     singles, pairs = [(a,) for a in range(4)], list(itertools.combinations(range(4), 2))
     for clip, row in table.iterrows():
         there = logits["both"][clip].sigmoid().tolist()

@@ -83,7 +83,7 @@ def finish(root, results, script, model, number, figures, table, history=(), **m
     if history:
         pictures.plot_curves(run, history, 1, "accuracy")
     pictures.plot_confusion(run, table["truth"], table["truth"], list(CLASSES), "made up")
-    report.write_run(run, record, table)
+    report.write_run(run, record, table, table)
     return run.folder
 
 
