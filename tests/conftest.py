@@ -1,5 +1,6 @@
 """Whole scripts are run as a user runs them: by subprocess, on a small synthetic set."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -40,14 +41,33 @@ settings.load_profile("short")
 TINY = ("--oversample", 1, "--epochs", 2, "--batch", 16, "--seed", 5, "--threads", 1)
 
 
-def start(script, *flags, cwd=HERE, environment=None, **options):
-    """Run a script; the environment's own ESC50_DIR is left out unless `environment` has it."""
-    variables = {name: value for name, value in os.environ.items() if name != "ESC50_DIR"}
+@pytest.fixture(scope="session", autouse=True)
+def apart(tmp_path_factory):
+    """Keep what lies in the clone, and the environment's ESC50_DIR (which it returns), from tests.
+
+    A user's dataset/, models/ and results/ lie where the scripts look for them by default.
+    """
+    given = os.environ.pop("ESC50_DIR", "")
+    with contextlib.chdir(tmp_path_factory.mktemp("apart")):
+        yield given
+
+
+@pytest.fixture(autouse=True)
+def nowhere(apart, tmp_path_factory, monkeypatch):
+    """Each test starts in an empty folder, and writes to others."""
+    folder = tmp_path_factory.mktemp("nowhere")
+    monkeypatch.chdir(folder)
+    yield
+    assert not list(folder.iterdir()), "written to the working directory"
+
+
+def start(script, *flags, cwd=None, environment=None, **options):
+    """Run a script; cwd: None is the test's own empty folder."""
     command = [sys.executable, str(HERE / script), *map(str, flags)]
     return subprocess.run(
         command,
         cwd=cwd,
-        env={**variables, **(environment or {})},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=300,
@@ -77,9 +97,8 @@ def here(capsys, monkeypatch):
     Returns its standard output where `status` is 0, else the last line of standard error.
     """
 
-    def run(script, *flags, status=1, cwd=HERE, environment=None):
+    def run(script, *flags, status=1, cwd=".", environment=None):
         monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
-        monkeypatch.delenv("ESC50_DIR", raising=False)
         for name, value in (environment or {}).items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(cwd)
@@ -195,12 +214,11 @@ def unbroken(demo, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def real_esc50():
+def real_esc50(apart):
     """A real ESC-50 folder, which the environment's ESC50_DIR names; else the test is skipped."""
-    folder = os.environ.get("ESC50_DIR")
-    if not folder or not Path(folder, "meta", "esc50.csv").is_file():
+    if not apart or not Path(apart, "meta", "esc50.csv").is_file():
         pytest.skip("the real recordings are not here: ESC50_DIR names no ESC-50 folder")
-    return Path(folder)
+    return Path(apart)
 
 
 def numbers(folder):

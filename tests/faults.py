@@ -45,7 +45,7 @@ SECONDS = 300  # after which a script counts as one that hangs
 class Process:
     """A script that runs."""
 
-    def __init__(self, script, *flags, cwd=HERE, max_bytes=None, kill_before=None):
+    def __init__(self, script, *flags, cwd=".", max_bytes=None, kill_before=None):
         """Start it; flags as for `conftest.start`.
 
         max_bytes: no file may become larger. kill_before: (event, number): it ends by SIGKILL
@@ -53,7 +53,7 @@ class Process:
         """
         self.output, end = CONTEXT.Pipe(duplex=False)
         words = [str(HERE / script), *map(str, flags)]
-        arguments = (words, str(cwd), end, max_bytes, kill_before)
+        arguments = (words, os.path.abspath(cwd), end, max_bytes, kill_before)
         self.process = CONTEXT.Process(target=run_script, args=arguments, daemon=True)
         self.process.start()
         end.close()
@@ -89,7 +89,6 @@ def run_script(words, cwd, output, max_bytes, kill_before):
     output.close()
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
     os.chdir(cwd)
-    os.environ.pop("ESC50_DIR", None)
     if max_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
     if kill_before:

@@ -142,13 +142,10 @@ def test_a_training_killed_between_its_renames(demo, tmp_path, number, unbroken)
 def start_all(place):
     """run_all.py in a process group of its own; what it and its scripts say, goes to err.txt."""
     folders = [f"--{name}={place / name}" for name in ("results", "models")]
-    words = ["run_all.py", f"--dataset={place / 'data'}", *folders, *TINY_RUN, "--threads=1"]
-    variables = {name: value for name, value in os.environ.items() if name != "ESC50_DIR"}
+    words = [HERE / "run_all.py", f"--dataset={place / 'data'}", *folders, *TINY_RUN, "--threads=1"]
     with open(place / "err.txt", "w") as err:
         return subprocess.Popen(
             [sys.executable, *map(str, words)],
-            cwd=HERE,
-            env=variables,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=err,

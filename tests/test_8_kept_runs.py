@@ -153,7 +153,6 @@ def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
     run_all = load_script("run_all.py")
     started = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ESC50_DIR", raising=False)
     monkeypatch.setattr(run_all, "start", lambda words, **_: subprocess.CompletedProcess(words, 1))
     monkeypatch.setattr(run_all, "run_script", lambda script, **c: started.append((script, c)))
     handed = run_all.get_esc50()
@@ -167,7 +166,6 @@ def test_run_all_goes_on_with_recordings_that_were_prepared(demo, tmp_path, monk
     shutil.copytree(demo, root, ignore=shutil.ignore_patterns("ESC-50"))
     (root / "SYNTHETIC").unlink()  # as real ones would lie there
     (root / "esc10_mixes.csv").unlink()
-    monkeypatch.delenv("ESC50_DIR", raising=False)
     run_all = load_script("run_all.py")
     for name, value in {"DATASET": str(root), "OVERSAMPLE": 2, "WRITE": "none"}.items():
         setattr(run_all, name, value)

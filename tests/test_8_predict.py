@@ -179,10 +179,10 @@ def silence(folder):
 def test_a_reader_that_has_seen_enough_is_no_error(models, tmp_path, clip):
     for number in range(30):
         sf.write(tmp_path / f"{number}.wav", *clip)
-    words = [sys.executable, "predict.py", "--models", str(models), "--json", str(tmp_path)]
+    words = [sys.executable, str(HERE / "predict.py"), "--models", str(models)]
+    words += ["--json", str(tmp_path)]
     done = subprocess.run(
         ["bash", "-c", f"{shlex.join(words)} | head -1"],
-        cwd=HERE,
         capture_output=True,
         text=True,
         check=False,
