@@ -2,6 +2,7 @@
 # make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 # make test   every test (7 minutes); ESC50_DIR=... adds those on the real recordings
 # make faults every script killed, every disk filled at many more moments (under an hour)
+# make mutate change the code and see whether the tests notice; MODULES="metrics timeline" for some
 # make supply known findings of the packages that requirements.txt brings in
 # make bench  every benchmark, into benchmarks/results/ (10 minutes)
 # make report the results as one page, results/report.html
@@ -33,9 +34,12 @@ faults: $(VENV)/installed
 	$(RUN) -m pytest -q -m faults
 	$(RUN) -m pytest -q -m hypothesis --hypothesis-profile long
 
+mutate: $(VENV)/installed-mutate
+	$(RUN) tools/mutate.py $(MODULES)
+
 supply: $(VENV)/installed $(VENV)/supply/installed
 	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages \
-		requirements-app.txt requirements-onnx.txt
+		requirements-app.txt requirements-mutate.txt requirements-onnx.txt
 
 BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_network prepare \
 	label growth
@@ -84,9 +88,13 @@ $(VENV)/installed-onnx: requirements-onnx.txt $(VENV)/installed
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-onnx.txt
 	touch $@
 
+$(VENV)/installed-mutate: requirements-mutate.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-mutate.txt
+	touch $@
+
 $(VENV)/supply/installed: requirements-supply.txt
 	$(PYTHON) -m venv $(VENV)/supply
 	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements-supply.txt
 	touch $@
 
-.PHONY: install run quick test faults supply bench report onnx check docs pictures app test-app examples
+.PHONY: install run quick test faults mutate supply bench report onnx check docs pictures app test-app examples
