@@ -1,0 +1,179 @@
+"""What the three training scripts draw, learn, answer and choose, on answers that are given."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import COUNTER, HERE, SINGLE, TWO_LABEL, load_script
+from test_3_finished import CLASSES, set_of
+
+import crs_lib
+import report
+import set_data
+
+DATA = set_of(("ant", 0, "10"), ("bee", 0, "11"), ("cat", 0, "12"), ("cat", 1, "12"))
+ROWS = np.array([[0, -1], [2, -1], [1, -1], [0, 1], [1, 2], [0, 3], [1, 3]])
+TRUTH = ["ant", "cat", "bee", "ant+bee", "bee+cat", "ant+cat", "bee+cat"]
+
+
+def logit(share):
+    return np.log(share / (1 - np.asarray(share)))
+
+
+def two_logits(chances, *more):
+    """Logits of one and of two whose softmax gives these chances of two, and others behind."""
+    columns = [np.full(len(chances), 0.7), 0.7 + logit(chances), *more]
+    return torch.tensor(np.stack(columns, axis=1), dtype=torch.float32)
+
+
+# ------------------------------------------------------------------------------------ the counter
+
+
+def test_the_counter_says_two_where_the_chance_exceeds_the_threshold():
+    script, chances = load_script(COUNTER), [0.1, 0.5, 0.6, 0.2, 0.55, 0.9, 0.3]
+    logits = two_logits(chances, np.full(7, 99.0))  # what stands behind them is of no count
+    table = script.predictions(logits, ROWS, DATA, threshold=0.52)
+    assert table["truth"].tolist() == TRUTH
+    assert table["count"].tolist() == [1, 1, 2, 1, 2, 2, 1]
+    assert table["score_two"].to_numpy() == pytest.approx(chances, rel=1e-5)
+    assert table["score_one"].to_numpy() == pytest.approx(1 - np.array(chances), rel=1e-5)
+    level = torch.zeros(7, 3)  # a chance of exactly one half exceeds no half
+    assert set(script.predictions(level, ROWS, DATA)["count"]) == {1}
+
+
+def test_the_counters_threshold_is_the_best_of_its_validation_clips():
+    """Between 0.6, the last single, and 0.7: one mixture is below; below it a single would be."""
+    script = load_script(COUNTER)
+    figures = script.validate(two_logits([0.1, 0.2, 0.6, 0.3, 0.7, 0.8, 0.9]), ROWS, DATA)
+    expected = {"accuracy_single": 1, "accuracy_mixture": 0.75, "accuracy_balanced": 0.875}
+    assert figures == pytest.approx({**expected, "threshold": 0.65}, rel=1e-5)
+
+
+def test_the_counter_learns_count_and_labels_of_each_clip():
+    script = load_script(COUNTER)
+    labels = torch.tensor([0, 1, 2, 2])
+    found = script.targets(ROWS, labels, 3)
+    expected = [[t.count("+"), *(name in t.split("+") for name in CLASSES)] for t in TRUTH]
+    assert found.tolist() == np.array(expected, float).tolist()
+    logits = torch.randn(7, 5, generator=torch.manual_seed(0), dtype=torch.float64)
+    script.NAMES_WEIGHT = 0.25
+    total = 0
+    for row, text in zip(logits.tolist(), TRUTH, strict=True):
+        one, two, *scores = np.exp(row)
+        total -= np.log((two if "+" in text else one) / (one + two))
+        true = [CLASSES.index(name) for name in text.split("+")]
+        every = [np.prod(some) for some in itertools.combinations(scores, len(true))]
+        total -= 0.25 * np.log(np.prod([scores[i] for i in true]) / sum(every))
+    assert script.loss(logits, found).item() == pytest.approx(total / 7)
+
+
+def some_set():
+    """A set of which only the training rows are asked for: 40 singles, 60 mixtures."""
+    singles = np.array([[i, -1] for i in range(40)])
+    mixtures = np.array(list(itertools.product(range(0, 40, 4), range(1, 40, 7))))
+    return set_data.SetData(None, CLASSES, {"train": singles}, {"train": mixtures}, {})
+
+
+@pytest.mark.parametrize("name", [COUNTER, SINGLE, TWO_LABEL])
+def test_an_epoch_is_every_single_and_as_many_mixtures_of_that_epoch(name):
+    script, data = load_script(name), some_set()
+    script.CONSTANTS.update(OVERSAMPLE=4, REDRAW=True, SEED=5, SET=3)
+    for epoch in (0, 2):
+        rows = script.draw(epoch, data)
+        drawn, _ = set_data.draw_mixtures(data, script.CONSTANTS, epoch)
+        assert rows.tolist() == [*data.singles["train"].tolist(), *drawn.tolist()]
+        assert set_data.is_mixture(rows).sum() == 40
+    assert script.draw(0, data).tolist() != script.draw(2, data).tolist()
+
+
+# --------------------------------------------------------------------------------- the classifiers
+
+
+def test_the_single_label_classifier_gives_its_best_label():
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 2.9], [-2.0, -3.0, -1.0]])
+    table = load_script(SINGLE).predictions(logits, ROWS[:3], DATA)
+    assert table["names"].tolist() == ["bee", "ant", "cat"]
+    scores = table[[f"score_{name}" for name in CLASSES]].to_numpy()
+    exponentials = np.exp(logits.numpy())
+    np.testing.assert_allclose(scores, exponentials / exponentials.sum(axis=1)[:, None], rtol=1e-5)
+
+
+SHARES = np.array(  # of the classes by the network without a counter
+    [
+        [0.9, 0.3, 0.2],  # ant: one where the second has 0.3
+        [0.1, 0.45, 0.8],  # cat
+        [0.2, 0.6, 0.7],  # bee: wrong as one, wrong as two
+        [0.8, 0.5, 0.1],  # ant+bee
+        [0.1, 0.7, 0.55],  # bee+cat
+        [0.9, 0.05, 0.62],  # ant+cat
+        [0.95, 0.9, 0.1],  # bee+cat: wrong as either
+    ]
+)
+
+
+def test_the_two_label_classifier_gives_its_best_two():
+    script = load_script(TWO_LABEL)
+    logits = torch.tensor(logit(SHARES), dtype=torch.float32)
+    table = script.predictions(logits, ROWS, DATA)
+    best_two = ["ant+bee", "bee+cat", "bee+cat", "ant+bee", "bee+cat", "ant+cat", "ant+bee"]
+    assert table["pair"].tolist() == best_two and "names" not in table
+    for number, row in enumerate(logits.double()):
+        pairs = {p: row[list(p)].sum().exp().item() for p in itertools.combinations(range(3), 2)}
+        for index, name in enumerate(CLASSES):
+            share = sum(v for p, v in pairs.items() if index in p) / sum(pairs.values())
+            assert table[f"score_{name}"][number] == pytest.approx(share, rel=1e-5)
+    figures = script.validate(logits[3:], ROWS[3:], DATA)
+    assert figures["exact_pair"] == 0.75 and "threshold" not in figures
+    assert set(figures) == {"exact_pair", "mean_average_precision"}
+
+
+def test_the_network_without_a_counter_gives_a_second_label_over_its_threshold():
+    script = load_script(TWO_LABEL)
+    script.BOTH = True
+    logits = torch.tensor(logit(SHARES), dtype=torch.float32)
+    table = script.predictions(logits, ROWS, DATA, threshold=0.52)
+    expected = ["ant", "cat", "bee+cat", "ant", "bee+cat", "ant+cat", "ant+bee"]
+    assert table["names"].tolist() == expected
+    assert table["pair"].tolist()[1] == "bee+cat"
+    np.testing.assert_allclose(
+        table[[f"score_{name}" for name in CLASSES]].to_numpy(), SHARES, rtol=1e-5
+    )
+    # Singles are right up to 0.45, mixtures from 0.5 on.
+    assert script.best_threshold(logits, ROWS, DATA) == pytest.approx(0.475, rel=1e-5)
+    figures = script.validate(logits, ROWS, DATA)
+    assert figures["threshold"] == pytest.approx(0.475, rel=1e-5)
+    assert figures["exact_set_single"] == pytest.approx(2 / 3)
+    assert figures["exact_set_mixture"] == figures["exact_pair"] == 0.75
+    assert figures["exact_set_balanced"] == pytest.approx((2 / 3 + 0.75) / 2)
+
+
+# ------------------------------------------------------------------------------------ the recipe
+
+
+@pytest.mark.parametrize("model", ["asc", "isocc", "isocc_both", "asc-isocc"])
+def test_the_scripts_defaults_are_those_of_the_published_figures(model):
+    """But for where it ran, and for what a set, a network or the rest of the task asks."""
+    elsewhere = {*report.PASSING_CONSTANTS, "BF16", "SET", "TRAIN_ON"}
+    paths = list((HERE / "results_published" / "4k").glob(f"*_{model}_set*_4k/run.json"))
+    assert paths
+    for path in paths:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        known = crs_lib.read_constants(HERE / f"{record['script']}.py")
+        defaults = {name: value for name, (value, _) in known.items() if name not in elsewhere}
+        made_with = report.work_of(record["constants"])
+        assert {name: made_with[name] for name in defaults} == defaults, path
+
+
+def test_the_selecting_figures_are_those_that_the_design_names():
+    found = [load_script(name).SELECT_BY for name in (COUNTER, SINGLE, TWO_LABEL)]
+    assert found == ["accuracy_balanced", "accuracy", "exact_pair"]
+
+
+def test_a_table_of_predictions_begins_with_what_each_clip_is():
+    for name in (COUNTER, SINGLE, TWO_LABEL):
+        nb_outputs = 5 if name == COUNTER else 3
+        table = load_script(name).predictions(torch.rand(7, nb_outputs), ROWS, DATA)
+        pd.testing.assert_frame_equal(table.iloc[:, :4], set_data.recordings_of(DATA.stems, ROWS))
