@@ -222,13 +222,13 @@ def real_esc50(apart):
 
 
 def numbers(folder):
-    """What must repeat itself of a run: history (without seconds), test figures, predictions."""
+    """What must repeat itself of a run: history (without seconds), test figures, its tables."""
     record = json.loads((folder / "run.json").read_text())
     history = record.get("history", [])
     for row in history:
         del row["seconds"]
-    predictions = folder / "predictions.csv"  # an audit has none
-    return history, record["test"], predictions.read_text() if predictions.exists() else ""
+    tables = [folder / "predictions.csv", folder / "validation.csv"]  # an audit has none
+    return history, record["test"], [path.read_text() for path in tables if path.exists()]
 
 
 def only_run(results):
