@@ -258,6 +258,7 @@ def test_the_page_asks_for_the_first_sound_then_the_second_then_the_level(page):
     ears, clips = ears_of(page), {"dog: dog1.wav": "x/dog1.wav"}
     page.gr.Dropdown.side_effect = make
     page.page(ears, clips)
+    assert page.gr.Blocks.call_args.kwargs["analytics_enabled"] is False
     assert made["level"].given == (-30, 30, 0)
     sounds = [made["first"], made["second"], made["level"]]
     events = (made["first"].change, made["second"].change, made["level"].release)
