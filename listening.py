@@ -4,6 +4,7 @@ A recording of up to LONG_SECONDS is one window: its first CLIP_SECONDS, padded 
 A longer one is read in a stream: a window starts every second, the last one is padded.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ BLOCK_SECONDS = 16  # of sound read at a time; so many windows go through the ne
 # the softest ESC-10 clip has more than twice as much, the rounding of a 16-bit file a fiftieth.
 SILENT_RMS = 5e-4
 NB_COLUMNS = 1000  # of a picture at most
+ROUNDING = 1e-6  # of a column
 
 
 class Heard(NamedTuple):
@@ -194,14 +196,15 @@ def columns_of(
     network, content = trained["counter"]
     sample_rate, n_fft = content["constants"]["SAMPLE_RATE"], content["constants"]["N_FFT"]
     frame_seconds = n_fft // 4 / sample_rate
-    nb_columns = min(NB_COLUMNS, 1 + int(seconds / frame_seconds))
+    # Of whole frames that end with the recording none begins at its end: but for rounding.
+    nb_columns = min(NB_COLUMNS, max(1, math.ceil(seconds / frame_seconds - ROUNDING)))
     sums = torch.zeros(n_fft // 2 + 2, nb_columns)  # the attention lies behind the last bin
     nb_frames, start = torch.zeros(nb_columns), 0
     for windows, _ in windows_of(path, sample_rate):
         frames = frames_of(torch.from_numpy(windows).to(device), network, n_fft).cpu()
-        times = frame_seconds * torch.arange(frames.shape[2])
+        times = frame_seconds * torch.arange(frames.shape[2], dtype=torch.float64)
         times = times + start + torch.arange(len(windows))[:, None]
-        columns = (times * (nb_columns / seconds)).long().flatten()
+        columns = (times * (nb_columns / seconds) + ROUNDING).long().flatten()
         inside = columns < nb_columns  # what a window is padded with is left out
         values = frames.transpose(0, 1).flatten(1)
         sums.index_add_(1, columns[inside], values[:, inside])

@@ -3,6 +3,8 @@
 Recordings lie at the rate of the windows, 16 bits: what comes out is to the sample what is in.
 """
 
+import math
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -183,13 +185,16 @@ def test_columns_are_means_over_the_frames_of_all_windows(
     np.testing.assert_allclose(found[1], expected[-1], rtol=1e-3, atol=2e-4)
 
 
-def test_a_recording_of_whole_frames_has_numbers_in_every_column(tmp_path):
-    noise_of(tmp_path / "a.wav", 8000, 4000)
+@pytest.mark.parametrize("seconds", [0.8, 2.0, 4.0, 5.0, 8.0, 10.0])
+def test_a_recording_of_whole_frames_has_a_column_for_each(tmp_path, seconds):
+    """And none behind them, which would be empty."""
+    noise_of(tmp_path / "a.wav", round(4000 * seconds), 4000)
     trained = {"counter": (attentive, {"constants": {"SAMPLE_RATE": 4000, "N_FFT": 256}})}
-    magnitudes, attention, _ = listening.columns_of(tmp_path / "a.wav", 2.0, trained, CPU)
-    assert np.isfinite(magnitudes).all() and np.isfinite(attention).all()
+    magnitudes, attention, _ = listening.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
+    assert magnitudes.shape == (129, math.ceil(seconds / 0.016 - 1e-9))
+    assert (magnitudes.mean(axis=0) > 0.01).all() and (attention > 0).all()
     trained = {"counter": (torch.nn.Identity(), trained["counter"][1])}
-    without = listening.columns_of(tmp_path / "a.wav", 2.0, trained, CPU)
+    without = listening.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
     assert without[1] is None
     np.testing.assert_array_equal(without[0], magnitudes)
 
