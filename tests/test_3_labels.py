@@ -205,7 +205,8 @@ def test_a_recording_is_answered_as_the_flow_answers_the_clip():
     # The flow's counter has its class names behind the two logits of the count.
     behind = [(0.1, 0.2, 0.3, 0.4)] * 4
     flow = {**trained, "counter": (network_of(*WEIGHTS["counter"], *behind), trained["counter"][1])}
-    table = overall_flow.predictions(flow, stems, rows, data)
+    logits = overall_flow.logits_of(flow, stems, rows)
+    table = overall_flow.predictions(flow, logits, rows, data)
     assert {1, 2} == set(heard.counts) and heard.counts.tolist() == table["count"].tolist()
     of_two = np.where(heard.counts == 2, heard.count_scores, 1 - heard.count_scores)
     np.testing.assert_allclose(of_two, table["score_two"], atol=1e-5)

@@ -201,19 +201,20 @@ def test_a_record_holds_each_figure_and_its_interval(tmp_path):
     assert found["two.parts"]["low"] < 3 < found["two.parts"]["high"]
     assert (record["seconds"], record["best"], record["history"]) == (12.5, 1, history)
     assert record["machine"] == {"device": "x"} and record["script"] == crs_lib.SINGLE
-    report.write_run(run, record, PREDICTED)
+    report.write_run(run, record, PREDICTED, PREDICTED[:1])
     assert report.read_record(tmp_path) == json.loads(json.dumps(record))
     assert pd.read_csv(tmp_path / "history.csv").to_dict("records") == history
     read = report.read_predictions(tmp_path)
     pd.testing.assert_frame_equal(read, PREDICTED, rtol=1e-8, check_exact=False)
     header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert (tmp_path / "validation.csv").read_text().splitlines() == [header, lines[0]]
     assert header.split(",") == list(PREDICTED)
     assert lines[:2] == ["NA,007,,a,a,0.123456789,1", "x.wav,12,3,a+b,,0.333333333,2"]
 
 
 def test_recordings_stay_texts_where_every_clip_has_two(tmp_path):
     mixtures = PREDICTED.assign(recording_b=["010", "2", "03"])
-    report.write_run(a_run(tmp_path), {"history": []}, mixtures)
+    report.write_run(a_run(tmp_path), {"history": []}, mixtures, mixtures)
     read = report.read_predictions(tmp_path)
     assert read[["recording_a", "recording_b"]].to_numpy().tolist() == [
         ["007", "010"],
@@ -226,8 +227,9 @@ def test_recordings_stay_texts_where_every_clip_has_two(tmp_path):
 
 def test_a_run_without_epochs_has_no_history_and_one_without_record_is_unfinished(tmp_path):
     assert report.read_record(tmp_path) is None
-    report.write_run(a_run(tmp_path), {"history": []}, PREDICTED)
-    assert {path.name for path in tmp_path.iterdir()} == {"predictions.csv", "run.json"}
+    report.write_run(a_run(tmp_path), {"history": []}, PREDICTED, PREDICTED)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"predictions.csv", "validation.csv", "run.json"}
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(crs_lib.InputError, match=r"run\.json: no record of a run .*: remove it"):
         report.read_record(tmp_path)
