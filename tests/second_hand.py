@@ -119,6 +119,12 @@ def precision(scores, is_there, weights):
     return share(np.nan_to_num(found), weights[:, is_there])
 
 
+def mean_of_known(values):
+    """The mean of each column without its NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=0) / (~np.isnan(values)).sum(axis=0)
+
+
 def two_label(table, weights):
     is_mixture = column(table, "recording_b") != ""
     mixtures = [row for row, mixed in zip(table, is_mixture, strict=True) if mixed]
@@ -134,7 +140,7 @@ def two_label(table, weights):
     ]
     found = {
         "exact_pair": share(column(mixtures, "pair") == truth, of_mixtures),
-        "mean_average_precision": np.nanmean(each, axis=0),
+        "mean_average_precision": mean_of_known(np.array(each)),
     }
     return found | (exact(table, weights, "names") if "names" in table[0] else {})
 

@@ -5,33 +5,56 @@ import shutil
 
 import pandas as pd
 import pytest
+import second_hand
 from conftest import COUNTER, numbers, only_run, succeed
+from test_7_second_hand import check_runs
+
+FLAGS = ("--oversample", 1, "--epochs", 1, "--threads", 1)
+SUMMARY = "summary_isocc-isocc_4k_2"
 
 
-def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(demo, tmp_path):
-    root = shutil.copytree(demo, tmp_path / "dataset_demo")
-    places = ("--dataset", root, "--results", tmp_path, "--models", tmp_path / "models")
-    flags = ("--oversample", 1, "--epochs", 1, "--threads", 1)
+@pytest.fixture(scope="module")
+def both(demo, tmp_path_factory):
+    """Sets 1 and 2 side by side: the root, and the folder of runs, weights and the summary."""
+    results = tmp_path_factory.mktemp("both")
+    root = shutil.copytree(demo, results / "dataset_demo")
+    places = ("--dataset", root, "--results", results, "--models", results / "models")
     # One network counts and names: half as much is to be trained.
     models = ("--counter-model", "isocc", "--classifier-model", "isocc", "--shared")
     several = ("--write", "none", "--sets", 1, 2, "--n-jobs", 2)
-    succeed("run_all.py", *places, *flags, *models, *several)
-    beside = {folder.parent.name[20:]: folder.parent for folder in tmp_path.glob("*/run.json")}
+    succeed("run_all.py", *places, *FLAGS, *models, *several)
+    return root, results
+
+
+def test_two_sets_side_by_side_give_the_numbers_of_one_after_the_other(both, tmp_path):
+    root, results = both
+    beside = {folder.parent.name[20:]: folder.parent for folder in results.glob("*/run.json")}
     assert len(beside) == 12
-    alone = tmp_path / "alone"
-    places = ("--dataset", root, "--results", alone, "--models", alone)
-    succeed(COUNTER, *places, *flags, "--model", "isocc", "--set", 2)
-    folder = only_run(alone)
+    places = ("--dataset", root, "--results", tmp_path, "--models", tmp_path)
+    succeed(COUNTER, *places, *FLAGS, "--model", "isocc", "--set", 2)
+    folder = only_run(tmp_path)
     assert numbers(folder) == numbers(beside[folder.name[20:]])
-    written = json.loads((tmp_path / "summary_isocc-isocc_4k_2.json").read_text())
+
+
+def test_every_figure_of_two_sets_and_of_their_summary(both):
+    root, results = both
+    assert set(check_runs(root, results, results / f"{SUMMARY}.json").values()) == {2}
+
+
+def test_the_summary_of_two_sets_has_each(both):
+    _, results = both
+    written = json.loads((results / f"{SUMMARY}.json").read_text())
     assert all(len(figure["sets"]) == 2 for figure in written["figures"].values())
     answers = [answer["counted_as_two"] for answer in written["audit"].values()]
     assert all(len(answer["sets"]) == 2 for answer in answers)
-    table = (tmp_path / "summary_isocc-isocc_4k_2.md").read_text()
+    table = (results / f"{SUMMARY}.md").read_text()
     assert "| figure | % | 95 % interval | over sets | std | set 1 | set 2 |" in table
-    rows = pd.read_csv(tmp_path / "summary_isocc-isocc_4k_2.csv", index_col="figure")
+    rows = pd.read_csv(results / f"{SUMMARY}.csv", index_col="figure")
     for name, figure in written["figures"].items():
         assert rows.loc[name, ["set1", "set2"]].tolist() == pytest.approx(figure["sets"])
     counter = written["figures"]["counter.accuracy_balanced"]
-    cells = [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
+    reach = second_hand.students_reach(counter)
+    over = [counter["mean"] - reach, counter["mean"] + reach]
+    cells = [f"{100 * over[0]:.1f} to {100 * over[1]:.1f}"]
+    cells += [f"{100 * value:.1f}" for value in (counter["std"], *counter["sets"])]
     assert f"| {' | '.join(cells)} |" in table
