@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_set
 import torch
 from conftest import load_script
 
@@ -11,16 +12,20 @@ import esc10_data
 import hearing
 import set_data
 
+RATE = tiny_set.RATE
+COUNTER = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True}
+
 
 @pytest.fixture(scope="module")
-def audited(demo):
+def audited(tmp_path_factory):
     """The audit's script, the set it asks about, its stems, and the groups by name."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_set.make(root, nb_numbers=20, oversamples=(2,))  # of each class two clips to test
     audit = load_script("audit.py")
-    audit.DATASET = str(demo)
-    data = set_data.choose_files(str(demo), "", 1, 4000, 2)
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
-    counter = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True}
-    return audit, data, stems, dict(audit.make_groups(stems, data, counter, nb_epochs=1))
+    audit.DATASET, audit.SAMPLE_RATE = str(root), RATE
+    data = set_data.choose_files(str(root), "", 1, RATE, 2)
+    stems = hearing.load(data.stems, RATE, torch.device("cpu"))
+    return audit, data, stems, dict(audit.make_groups(stems, data, COUNTER, nb_epochs=2))
 
 
 def rms_of(group):
@@ -58,28 +63,47 @@ def test_pairs_of_one_class_are_two_test_clips_of_it(audited):
 
 
 def test_what_was_drawn_and_what_never_was(audited):
-    _, data, _, groups = audited
-    counter = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True}
-    _, indices = set_data.draw_mixtures(data, counter, epoch=0)
-    drawn = set(map(tuple, data.mixtures["train"][indices].tolist()))
+    """In the two epochs up to the counter's weights; of more than enough mixtures 720."""
+    audit, data, stems, groups = audited
+    indices = [set_data.draw_mixtures(data, COUNTER, epoch)[1] for epoch in (0, 1)]
+    drawn = data.mixtures["train"][np.unique(np.concatenate(indices))]
+    drawn = set(map(tuple, drawn.tolist()))
     every = set(map(tuple, data.mixtures["train"].tolist()))
     found = set(map(tuple, groups["training mixtures that were drawn"].rows.tolist()))
-    assert found and found <= drawn
+    assert found == drawn
     found = set(map(tuple, groups["training mixtures never drawn"].rows.tolist()))
-    assert found and found <= every - drawn
+    assert found == every - drawn
+    audit.NB_LEARNED, few = 7, {}
+    for seed in (0, 0, 1):
+        audit.SEED = seed
+        again = dict(audit.make_groups(stems, data, COUNTER, nb_epochs=2))
+        rows = [
+            again[f"training mixtures {name}"].rows for name in ("that were drawn", "never drawn")
+        ]
+        assert [len(some) for some in rows] == [7, 7]
+        few.setdefault(seed, []).append(np.concatenate(rows).tolist())
+    audit.NB_LEARNED, audit.SEED = 720, 0
+    assert few[0][0] == few[0][1] != few[1][0]
     trained = data.stems[(data.stems["part"] == "train") & (data.stems["copy"] == 0)]
     assert groups["training clips"].rows[:, 0].tolist() == trained.index.tolist()
 
 
-def test_a_shifted_copy_is_made_as_the_oversampling_makes_it(audited, demo):
-    audit, data, _, _ = audited
+def test_a_shifted_copy_is_made_as_the_oversampling_makes_it(tmp_path, here):
+    tiny_set.make(tmp_path, nb_numbers=10, oversamples=())
+    flags = ("--sample-rate", RATE, "--oversample", 2, "--max-shift", 0.5)
+    here("0_pitch_oversample_4k.py", "--dataset", tmp_path, *flags, status=0)
+    audit = load_script("audit.py")
+    audit.DATASET, audit.SAMPLE_RATE = str(tmp_path), RATE
+    data = set_data.choose_files(str(tmp_path), "", 1, RATE, 2)
     files = data.stems["file"].iloc[data.singles["test"][:, 0]]
-    folder = crs_lib.oversample_dir(str(demo), 4000, 2)
+    folder = crs_lib.oversample_dir(str(tmp_path), RATE, 2)
     copied = [folder / file.parent.name / f"{file.stem}_Down1.wav" for file in files]
     semitones = audit.furthest_shift(data, 2)
-    assert semitones > 0
-    found = audit.shifted(esc10_data.uploader(files, 4000), -semitones)
-    assert np.array_equal(found, esc10_data.uploader(copied, 4000))
+    assert semitones == 0.5
+    found = audit.shifted(esc10_data.uploader(files, RATE), -semitones)
+    assert np.array_equal(found, esc10_data.uploader(copied, RATE))
+    # Of a root without a stamp of its copies nobody knows how far they are.
+    assert audit.furthest_shift(data._replace(stamps={}), 2) == audit.SHIFT_SEMITONES
 
 
 def test_a_clip_beside_itself(audited):
@@ -101,6 +125,6 @@ def test_a_clip_beside_itself(audited):
             assert (shares > 0).all() and left.item() < 1e-6 * np.square(both).sum()
     # The middle of a clip comes a second later, unchanged but for its level.
     first, later = (groups[n].waveforms for n in ("single clips", "single clips, a second later"))
-    middle, moved = first[:, 4000:12000], later[:, 8000:16000]
+    middle, moved = first[:, RATE : 3 * RATE], later[:, 2 * RATE : 4 * RATE]
     scale = (moved * middle).sum(dim=1) / middle.square().sum(dim=1)
     assert torch.allclose(moved, scale[:, None] * middle, atol=1e-5)

@@ -165,8 +165,9 @@ def difference(source: str, mutated: str, operator: str) -> Mutant:
 
 
 def tidy(text: str) -> str:
-    """Code on one line, without the blanks that operators leave."""
-    return re.sub(r"(?<=[(\[=:-]) (?=[\w\[])(?<!: )", "", re.sub(r"\s+", " ", text)).strip()
+    """Code on one line, without the blank that stands before a number that was replaced."""
+    text = re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"(?<=[(\[]) | (?=\))|(?<=\w=) (?=[-\d])", "", text)
 
 
 def compiles(source: str) -> bool:
