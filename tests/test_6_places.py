@@ -63,7 +63,9 @@ def test_a_read_only_root_is_read_and_not_written(read_only, tmp_path, here):
         )
     places = ("--dataset", read_only, "--oversample", 1)
     for name in ("results", "models"):
-        message = here(SINGLE, *places, f"--{name}", read_only / name)
+        elsewhere = {"results": tmp_path / "r", "models": tmp_path / "m", name: read_only / name}
+        flags = [word for flag, folder in elsewhere.items() for word in (f"--{flag}", folder)]
+        message = here(SINGLE, *places, *flags)
         assert message == f"{read_only}/{name}: Read-only file system"
 
 

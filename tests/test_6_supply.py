@@ -72,6 +72,5 @@ def test_what_is_pinned_and_not_installed_is_looked_up_too(monkeypatch, capsys):
     }
     assert SUPPLY.main("packages", *pinned) == 1
     assert asked == ["packages", *pinned]
-    assert (
-        "4 of 4 packages looked up; findings that are not explained: 1" in capsys.readouterr().out
-    )
+    said = f"{len(asked)} of {len(asked)} packages looked up; findings that are not explained: 1"
+    assert said in capsys.readouterr().out
