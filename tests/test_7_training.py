@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_set
 import torch
 from conftest import (
     CLASSES,
@@ -33,9 +34,17 @@ import set_data
 import training
 
 
-def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path, here):
-    places = ("--dataset", demo, "--models", tmp_path / "models")
-    flags = (*places, *TINY, "--epochs", 3, "--test-unselected")
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A root of 27 training clips a set, 243 training mixtures, at 2 kHz."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny_set.make(root, oversamples=())
+    return root
+
+
+def test_a_killed_training_goes_on_to_the_same_numbers(tiny, tmp_path, here):
+    places = ("--dataset", tiny, "--models", tmp_path / "models", "--sample-rate", 2000)
+    flags = (*places, *TINY, "--epochs", 3, "--batch", 4, "--test-unselected")
     succeed(COUNTER, *flags, "--results", tmp_path / "whole")
     broken = tmp_path / "broken"
     command = [sys.executable, HERE / COUNTER, *flags, "--results", broken]
@@ -52,15 +61,15 @@ def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path, here):
     assert f"resuming {folder} after {epochs_before} epochs" in out
     assert numbers(folder) == numbers(only_run(tmp_path / "whole"))
     record = json.loads((folder / "run.json").read_text())
-    # 32 singles an epoch, as many of the 384 mixtures drawn anew each epoch.
-    assert 384 - 3 * 32 <= record["unselected"]["mixtures"] < 384 - 32
+    # 27 singles an epoch, as many of the 243 mixtures drawn anew each epoch.
+    assert 243 - 3 * 27 <= record["unselected"]["mixtures"] < 243 - 27
     # Recomputed, from the weights that were left.
-    place = (tmp_path / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
+    place = (tmp_path / "models", COUNTER[:-3], "asc", 1, 2000, torch.device("cpu"))
     network, content = networks.load_network(*place)
-    data = set_data.choose_files(str(demo), "", 1, 4000, 1)
+    data = set_data.choose_files(str(tiny), "", 1, 2000, 1)
     _, never = set_data.split_by_drawn(data, content["constants"], 3)
     assert len(never) == record["unselected"]["mixtures"]
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = hearing.load(data.stems, 2000, torch.device("cpu"))
     twos = networks.logits_of(network, stems, never, 256).argmax(dim=1)
     assert record["unselected"]["accuracy"] == pytest.approx(twos.double().mean().item())
     # It is finished now: nothing to go on with.
@@ -68,12 +77,13 @@ def test_a_killed_training_goes_on_to_the_same_numbers(demo, tmp_path, here):
     assert "starting a new one" in out and len(list(broken.iterdir())) == 2
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_does_not(demo, tmp_path):
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(tiny, tmp_path):
     def train(name, *flags, **environment):
         places = ("--results", tmp_path / name, "--models", tmp_path / name / "m")
-        flags = ("--dataset", demo, *places, *TINY, "--epochs", 1, *flags)
+        places = ("--dataset", tiny, "--sample-rate", 2000, "--model", "asc", *places)
+        flags = (*places, *TINY, "--epochs", 1, *flags)
         succeed(TWO_LABEL, *flags, environment=environment)
-        (folder,) = (tmp_path / name).glob("*_set1_4k")
+        (folder,) = (tmp_path / name).glob("*_set1_2k")
         return numbers(folder)
 
     first = train("a", "--train-on", "both")

@@ -123,7 +123,7 @@ def run_pytest(tests: list[str]) -> None:
 def digest_of(module: dict) -> str:
     """A hash of a module, of its tests and of what these share."""
     names = [module["file"], *module["tests"], "tests/conftest.py", "tests/tiny_set.py"]
-    digest = hashlib.sha256(f"{NB_MUTANTS} {SEED}".encode())
+    digest = hashlib.sha256()
     for path in sorted({TREE / name.split("::")[0] for name in names}):
         digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()[:16]
@@ -148,14 +148,15 @@ def mutate(module: dict, pool: ProcessPoolExecutor) -> None:
     """Try the mutants of a module that were not tried yet."""
     source = (TREE / module["file"]).read_text(encoding="utf-8")
     drawn = mutants.draw(source, NB_MUTANTS, SEED)
-    known = {} if REDO else outcomes(module)
-    left = [m for m in drawn if (str(m.line), m.operator, m.before, m.after) not in known]
-    if not left:
-        return
-    job = module["file"], source, module["tests"]
-    outcome, seconds = pool.submit(try_tests, *job, 600).result()
-    if outcome != "survived":
-        raise crs_lib.InputError(f"{module['file']}: its tests fail as it is ({outcome})")
+    found = {} if REDO else outcomes(module)
+    keys = [(str(m.line), m.operator, m.before, m.after) for m in drawn]
+    known = {key: found[key] for key in keys if key in found}
+    left = [mutant for key, mutant in zip(keys, drawn, strict=True) if key not in known]
+    job, seconds = (module["file"], source, module["tests"]), 0.0
+    if left:
+        outcome, seconds = pool.submit(try_tests, *job, 600).result()
+        if outcome != "survived":
+            raise crs_lib.InputError(f"{module['file']}: its tests fail as it is ({outcome})")
     STATE.mkdir(exist_ok=True)
     with open(state_of(module), "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
