@@ -114,7 +114,7 @@ def says_nothing(node: parso.tree.NodeOrLeaf) -> bool:
         is_returned = parent.type == "funcdef" and node in parent.children[3:-2]
         is_name = parent.type == "param" and node is parent.children[0]
         is_named = parent.type == "argument" and node is parent.children[0]
-        is_main = parent.type == "if_stmt" and "__name__" in parent.children[1].get_code()
+        is_main = node.type == "if_stmt" and "__name__" in node.children[1].get_code()
         if parent.type in kinds or is_returned or is_main:
             return True
         if (is_name or is_named) and node.type == "name":

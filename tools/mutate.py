@@ -36,7 +36,7 @@ import crs_lib
 import report
 
 # ---- constants: edit here, or override, e.g.  python tools/mutate.py metrics set_data
-MODULES = []  # without .py; none: all that mutants.toml lists
+MODULES = ["all"]  # without .py; all: those that mutants.toml lists
 NB_MUTANTS = 80  # of a module, at most
 SEED = 1  # of the draw
 N_JOBS = 2  # mutants that are tried side by side
@@ -193,7 +193,9 @@ Tried at commit {commit}.
 
 def page(config: dict) -> str:
     """The page: a row each module that is done, what survived, and what is equivalent and why."""
-    reasons = {(e["file"], e["before"], e["after"]): e["reason"] for e in config["equivalent"]}
+    reasons = {
+        (e["file"], e["before"], e["after"]): e["reason"] for e in config.get("equivalent", [])
+    }
     rows, survived, equivalent = [], [], []
     for module in config["module"]:
         found = outcomes(module).values()
@@ -228,12 +230,13 @@ def page(config: dict) -> str:
 def main() -> None:
     config = tomllib.loads((HERE / "mutants.toml").read_text(encoding="utf-8"))
     stems = {Path(module["file"]).stem: module for module in config["module"]}
-    if unknown := [name for name in MODULES if name not in stems]:
-        raise crs_lib.InputError(f"{', '.join(unknown)}: not one of {' '.join(stems)}")
+    chosen = list(stems) if MODULES == ["all"] else MODULES
+    if unknown := [name for name in chosen if name not in stems]:
+        raise crs_lib.InputError(f"{', '.join(unknown)}: not one of all {' '.join(stems)}")
     with tempfile.TemporaryDirectory() as folder:
         options = {"mp_context": get_context("spawn"), "initargs": (folder,)}
         with ProcessPoolExecutor(N_JOBS, initializer=prepare_worker, **options) as pool:
-            for name in MODULES or stems:
+            for name in chosen:
                 mutate(stems[name], pool)
     PAGE.write_text(page(config), encoding="utf-8")
     print(f"table: {PAGE}")
