@@ -52,6 +52,9 @@ PAIRS = (
 )
 # Methods and functions of a library, which a module has not to name for them to be there.
 LIBRARYS = {"min", "max", "argmin", "argmax", "amin", "amax", "mean", "std", "sum", "any", "all"}
+# What says how fast something goes, how it is shown, or what is not to happen.
+SILENT_ARGUMENTS = ("strict", "disable", "exist_ok", "n_jobs", "batch_size")
+SILENT_LINES = re.compile(r"\btqdm\(|\bbar\.|^(N_JOBS|THREADS) = ")
 
 
 class Mutant(NamedTuple):
@@ -107,15 +110,19 @@ def operators(source: str) -> dict[str, Operator]:
 
 
 def says_nothing(node: parso.tree.NodeOrLeaf) -> bool:
-    """Whether a node is of an annotation, a parameter's name, an import, or an error's text."""
+    """Whether a node is of an annotation, an import, an error's text, or a name that a function is
+    called by: whatever changes no number.
+    """
     while node.parent:
         parent = node.parent
         kinds = ("tfpdef", "annassign", "raise_stmt", "import_name", "import_from")
         is_returned = parent.type == "funcdef" and node in parent.children[3:-2]
         is_name = parent.type == "param" and node is parent.children[0]
-        is_named = parent.type == "argument" and node is parent.children[0]
+        is_argument = parent.type == "argument"
+        is_named = is_argument and node is parent.children[0]
+        is_silent = is_argument and parent.children[0].get_code().strip() in SILENT_ARGUMENTS
         is_main = node.type == "if_stmt" and "__name__" in node.children[1].get_code()
-        if parent.type in kinds or is_returned or is_main:
+        if parent.type in kinds or is_returned or is_main or is_silent:
             return True
         if (is_name or is_named) and node.type == "name":
             return True
@@ -137,7 +144,7 @@ def draw(source: str, number: int, seed: int) -> list[Mutant]:
             for index, (start, _) in enumerate(operator.mutation_positions(node)):
                 key = f"{seed} {name} {lines[start[0] - 1]} {start[1]} {index}"
                 digest = hashlib.sha256(key.encode()).hexdigest()
-                if not says_nothing(node):
+                if not says_nothing(node) and not SILENT_LINES.search(lines[start[0] - 1]):
                     at[start].append((digest, start, name, occurrence))
                 occurrence += 1
     in_rounds = [
