@@ -1,4 +1,4 @@
-"""The flow and the audit, against what the three trainings of a tiny run predicted."""
+"""The flow and the audit of a tiny run, against its networks; its tables are test_7_second_hand's."""
 
 import json
 import os
@@ -26,51 +26,6 @@ import networks
 import report
 import set_data
 import training
-
-
-def test_the_flow_is_the_counter_and_then_a_classifier(home):
-    """Recomputed clip by clip from what the three trainings predicted on the same test clips."""
-    folders = {path.name[20:]: path for path in (home / "results").iterdir() if path.is_dir()}
-
-    def read(name):
-        table = pd.read_csv(folders[name] / "predictions.csv", keep_default_na=False)
-        return table.set_index("clip")
-
-    flow = read("overall_flow_asc-isocc_set1_4k")
-    counter = read("audio_source_counter_asc_set1_4k")
-    single = read("sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k")
-    pairs = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_set1_4k")
-    both = read("sep_opt_isocc_multi_random_volnorm_STFT_isocc_both_set1_4k")
-    rivals_best = both.filter(regex="^score_").idxmax(axis=1).str.removeprefix("score_")
-    assert len(flow) == 4 + 6
-    record = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())
-    thresholds = record["thresholds"]
-    for clip, row in flow.iterrows():
-        assert row["count"] == counter["count"][clip]
-        is_mixture = "+" in row["truth"]
-        right = pairs["pair"][clip] if is_mixture else single["names"][clip]
-        assert row["true_count"] == right
-        assert row["for_names"].count("+") == (row["score_two"] > thresholds["for_names"])
-        assert row["together"].count("+") == (row["together_score_two"] > thresholds["together"])
-        assert (row["together_true_count"] == row["together"]) or (
-            row["together"].count("+") != is_mixture
-        )
-        assert row["no_counter"] == both["names"][clip]
-        told = {1: rivals_best[clip], 2: both["pair"][clip]}
-        assert row["rival_with_counter"] == told[row["count"]]
-        assert row["rival_true_count"] == told[1 + is_mixture]
-        assert (
-            row["rival_for_names"] == told[1 + (row["score_two"] > thresholds["rival_for_names"])]
-        )
-        if row["count"] == 1 + is_mixture:
-            assert row["with_counter"] == right
-        else:
-            assert row["with_counter"].count("+") == row["count"] - 1
-    test = json.loads((folders["overall_flow_asc-isocc_set1_4k"] / "run.json").read_text())["test"]
-    correct = flow["with_counter"] == flow["truth"]
-    mixture = flow["truth"].str.contains("+", regex=False)
-    expected = (correct[mixture].mean() + correct[~mixture].mean()) / 2
-    assert test["with_counter"]["exact_set_balanced"] == pytest.approx(expected)
 
 
 def test_one_network_counts_and_names(home):
