@@ -1,4 +1,4 @@
-"""The flow and the audit of a tiny run, against its networks; its tables are test_7_second_hand's."""
+"""The flow and the audit of a tiny run, against its networks; its figures: test_7_second_hand."""
 
 import json
 import os
