@@ -7,7 +7,7 @@ Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixe
         texts of SET.
 Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv, predictions.csv,
         validation.csv (logits of the best epoch), curves.png, confusion.png, attention.png,
-        last.pt;
+        last.pt; with TEST_UNSELECTED unselected.csv.gz;
         models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
@@ -25,6 +25,7 @@ import hearing
 import metrics
 import networks
 import pictures
+import report
 import set_data
 import tmr
 import training
@@ -163,6 +164,7 @@ def main() -> None:
         more["unselected"] = {"mixtures": len(never), "accuracy": None}
         if len(never):
             found = predictions(networks.logits_of(network, stems, never, N_FFT), never, data)
+            report.write_packed(run.folder / report.UNSELECTED, found)
             figures = metrics.unweighted(metrics.counter_figures, found)
             more["unselected"]["accuracy"] = figures["accuracy_mixture"]
 

@@ -76,7 +76,8 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> report.Ru
         try:
             content = read(last, CHECKPOINT_KINDS)
             nb_epochs = len(content["state"]["history"])
-            content["state"]["best"]["logits"]  # the first versions kept none
+            if "logits" not in content["state"]["best"]:  # the first versions kept none
+                raise KeyError("logits")
         except (InputError, KeyError, TypeError):
             print(f"{last} is damaged or of an earlier version, and is passed over")
             continue

@@ -21,6 +21,7 @@ import tmr
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
 VALIDATION = "validation.csv"  # the clips by which epoch and thresholds were chosen
+UNSELECTED = "unselected.csv.gz"  # with TEST_UNSELECTED: the training mixtures never drawn
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
@@ -259,8 +260,14 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 def write_answers(folder: Path, answers: pd.DataFrame) -> None:
     """Write the table of an audit, packed: of thousands of clips it repeats a few words."""
-    with crs_lib.replaced_file(folder / ANSWERS) as part:
-        answers.to_csv(part, index=False, compression={"method": "gzip", "mtime": 0})
+    write_packed(folder / ANSWERS, answers)
+
+
+def write_packed(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, packed: the same bytes of the same table."""
+    with crs_lib.replaced_file(path) as part:
+        packed = {"method": "gzip", "mtime": 0}
+        table.to_csv(part, index=False, compression=packed)
 
 
 def read_answers(folder: Path) -> pd.DataFrame:

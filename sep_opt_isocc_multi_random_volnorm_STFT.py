@@ -8,7 +8,7 @@ Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixe
         texts of SET; with SHARED the counter's weights from models/.
 Writes  results/<time>_sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k/: run.json,
         history.csv, predictions.csv, validation.csv (logits of the best epoch), curves.png,
-        confusion.png, last.pt;
+        confusion.png, last.pt; with TEST_UNSELECTED unselected.csv.gz;
         models/sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k.pt: the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
 How many  set 1 at 4 kHz: 1,600 mixtures and as many singles an epoch, 720 mixtures to validate on
@@ -27,6 +27,7 @@ import hearing
 import metrics
 import networks
 import pictures
+import report
 import set_data
 import tmr
 import training
@@ -173,8 +174,12 @@ def main() -> None:
     table = test(test_rows)
     if TEST_UNSELECTED:
         _, never = set_data.split_by_drawn(data, CONSTANTS, len(history))
-        figures = metrics.unweighted(metrics.two_label_figures, test(never)) if len(never) else {}
-        more["unselected"] = {"mixtures": len(never), "exact_pair": figures.get("exact_pair")}
+        more["unselected"] = {"mixtures": len(never), "exact_pair": None}
+        if len(never):
+            found = test(never)
+            report.write_packed(run.folder / report.UNSELECTED, found)
+            figures = metrics.unweighted(metrics.two_label_figures, found)
+            more["unselected"]["exact_pair"] = figures["exact_pair"]
 
     def draw_pictures() -> None:
         if history:

@@ -43,8 +43,11 @@ def fill(tree: Path) -> None:
         table.write_text("filename,category,esc10\n1-1-A-1.wav,chainsaw,True\n")
     (tree / "dataset_demo" / "SYNTHETIC").write_text("synthetic")
     weights = min((tree / "pretrained").glob("*.pt"), key=lambda path: path.stat().st_size)
-    for ending in ("", "_quick"):
-        models, results = tree / f"models{ending}", tree / f"results{ending}"
+    for models, results in (
+        (tree / "models", tree / "results"),
+        (tree / "models_quick", tree / "results_quick"),
+        (tree / "dataset_demo" / "models", tree / "dataset_demo" / "results"),
+    ):
         models.mkdir()
         shutil.copyfile(weights, models / "first.pt")
         names = (

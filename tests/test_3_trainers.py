@@ -167,6 +167,69 @@ def test_the_scripts_defaults_are_those_of_the_published_figures(model):
         assert {name: made_with[name] for name in defaults} == defaults, path
 
 
+def test_run_alls_defaults_are_those_of_the_published_figures():
+    """Of the constants that it hands on; 0 leaves each script its own. Its own are held here."""
+    defaults = {n: v for n, (v, _) in crs_lib.read_constants(HERE / "run_all.py").items()}
+    records = [
+        {**report.LATER_CONSTANTS, **json.loads(path.read_text(encoding="utf-8"))["constants"]}
+        for path in (HERE / "results_published" / "4k").glob("*_set*_4k/run.json")
+    ]
+    own = ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE", *report.PASSING_CONSTANTS)
+    for name in ("SAMPLE_RATE", "N_FFT", "OVERSAMPLE", "JOINT", "SHARED", "SPEED", "SEED"):
+        values = [record[name] for record in records if name in record]
+        assert values and set(values) == {defaults[name]}, name
+    assert {name: defaults[name] for name in own if name in defaults} == {
+        "EPOCHS": 0,
+        "BATCH": 0,
+        "LEARNING_RATE": 0.0,
+        "PATIENCE": 0,
+        "RESULTS": "results",
+        "MODELS": "models",
+        "DEVICE": "auto",
+        "THREADS": 0,
+    }
+    kept = ("SETS", "WRITE", "COUNTER_MODEL", "CLASSIFIER_MODEL", "IN_BF16", "MAX_SHIFT")
+    assert [defaults[name] for name in kept] == [[1], "test", "asc", "isocc", "none", 0.25]
+
+
+@pytest.mark.parametrize(
+    ("in_bf16", "expected"),
+    [
+        ("none", (False, False, False, False)),
+        ("classifiers", (False, True, True, True)),
+        ("all", (True, True, True, True)),
+    ],
+)
+def test_run_all_hands_on_what_each_training_is_to_have(in_bf16, expected):
+    run_all = load_script("run_all.py")
+    run_all.IN_BF16, run_all.COUNTER_MODEL, run_all.CLASSIFIER_MODEL = in_bf16, "isocc", "logmel"
+    handed = {**run_all.CONSTANTS, "EPOCHS": 7, "SHARED": True, "JOINT": False}
+    found = run_all.trainings_of(handed)
+    assert {task: of[:2] for task, of in found.items()} == {
+        "counter": (COUNTER[:-3], "isocc"),
+        "single": (SINGLE[:-3], "logmel"),
+        "two_label": (TWO_LABEL[:-3], "logmel"),
+        "both": (TWO_LABEL[:-3], "logmel_both"),
+    }
+    constants = [of[2] for of in found.values()]
+    assert tuple(of["BF16"] for of in constants) == expected
+    assert [of["MODEL"] for of in constants] == ["isocc", "logmel", "logmel", "logmel"]
+    assert [of.get("TRAIN_ON") for of in constants] == [None, None, None, "both"]
+    assert [of["SHARED"] for of in constants] == [True, True, True, False]
+    assert [of["JOINT"] for of in constants] == [False, False, False, True]
+    for of in constants:
+        assert of["EPOCHS"] == 7 and not {"BATCH", "LEARNING_RATE", "PATIENCE"} & set(of)
+
+
+def test_mixtures_are_written_of_the_first_of_several_sets(monkeypatch, tmp_path):
+    run_all, handed = load_script("run_all.py"), []
+    run_all.SETS = [3, 1]
+    monkeypatch.setattr(run_all, "run_script", lambda script, **c: handed.append((script, c)))
+    monkeypatch.setattr(run_all.stamps, "is_up_to_date", lambda *_: False)
+    run_all.prepare({**run_all.CONSTANTS, "DATASET": str(tmp_path)})
+    assert dict(handed)["0_2mix_norm_vol.py"]["SET"] == 3
+
+
 def test_the_selecting_figures_are_those_that_the_design_names():
     found = [load_script(name).SELECT_BY for name in (COUNTER, SINGLE, TWO_LABEL)]
     assert found == ["accuracy_balanced", "accuracy", "exact_pair"]

@@ -5,6 +5,7 @@ which, and what is written down is what is looked at.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,15 +13,17 @@ import pytest
 import second_hand
 import tiny_set
 import torch
+from check_runs import SELECT_BY, check_audit, check_flow, check_training
 from conftest import COUNTER, SINGLE, TWO_LABEL, load_script, only_run
-from test_7_second_hand import check_audit, check_flow, check_training
 
 import checkpoints
 import crs_lib
 import hearing
 import networks
+import pictures
 import report
 import set_data
+import training
 
 CPU = torch.device("cpu")
 PLACE = ("--sample-rate", 2000, "--set", 2, "--threads", 1)
@@ -56,8 +59,31 @@ def never_drawn(constants):
     return 300 - len(set(np.concatenate(draws)))
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """What each plot was given, by its function; it is drawn all the same."""
+    kept = {}
+    names = ("plot_curves", "plot_confusion", "plot_attention", "plot_flow", "named_and_absent")
+    for name in names:
+        draw = getattr(pictures, name)
+        monkeypatch.setattr(
+            pictures, name, lambda *of, name=name, draw=draw: kept.update({name: of}) or draw(*of)
+        )
+    return kept
+
+
+def of_confusion(table, task):
+    """Truth and answers of a confusion: of several labels a row for each that is there."""
+    if task == "counter":
+        return [(1 + (table["recording_b"] != "")).tolist(), table["count"].tolist()]
+    if task == "single":
+        return [table["truth"].tolist(), table["names"].tolist()]
+    answer = {"two_label": "pair", "both": "names"}.get(task, task)
+    return [list(some) for some in pictures.named_and_absent(table["truth"], table[answer])]
+
+
 @pytest.mark.parametrize("task", TASKS)
-def test_a_training(root, clips, tmp_path, here, task):
+def test_a_training(root, clips, tmp_path, here, task, drawn):
     script, model = TASKS[task]
     flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE]
     flags += ["--model", "asc", "--oversample", 2, "--epochs", 2, "--seed", 4]
@@ -69,9 +95,23 @@ def test_a_training(root, clips, tmp_path, here, task):
     check_training(root, folder, task)
     record = json.loads((folder / "run.json").read_text())
     assert len(record["history"]) == 2 and record["constants"]["SEED"] == 4
-    drawn = {path.name for path in folder.glob("*.png")}
+    pngs = {path.name for path in folder.glob("*.png")}
     of_counters = {"attention.png"} if task == "counter" else set()
-    assert drawn == {"curves.png", "confusion.png"} | of_counters
+    assert pngs == {"curves.png", "confusion.png"} | of_counters
+    run, history, best_epoch, select_by = drawn["plot_curves"]
+    assert (run.folder, history, best_epoch) == (folder, record["history"], record["best_epoch"])
+    assert select_by == SELECT_BY[task].removeprefix("val_")
+    confused = [list(column) for column in drawn["plot_confusion"][1:3]]
+    if task in ("two_label", "both"):  # whose answers may be alike
+        columns = [column.name for column in drawn["named_and_absent"]]
+        assert columns == ["truth", "pair" if task == "two_label" else "names"]
+    assert confused == of_confusion(report.read_predictions(folder), task)
+    if task == "counter":
+        first = [next(i for i, t in enumerate(confused[0]) if t == count) for count in (1, 2)]
+        table = report.read_predictions(folder)
+        assert drawn["plot_attention"][3] == [
+            f"{table['clip'][i]}: {confused[0][i]}, counted {confused[1][i]}" for i in first
+        ]
 
     # The weights that were left give these answers, each of its own clips.
     place = (str(tmp_path / "m"), script[:-3], model, 2, 2000, CPU, str(root))
@@ -120,6 +160,60 @@ def test_a_training_on_its_own_kind_alone(root, tmp_path, here, script, task):
     check_training(root, only_run(tmp_path), task)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_training_is_seeded_first_and_draws_each_epoch_anew(
+    root, clips, tmp_path, here, monkeypatch, task
+):
+    """What the loop is given, and in which order a script comes to it."""
+    script, _ = TASKS[task]
+    called, given = [], {}
+    seed, build = training.seed_everything, networks.build
+    monkeypatch.setattr(training, "seed_everything", lambda *of: called.append(of) or seed(*of))
+    monkeypatch.setattr(networks, "build", lambda *of: called.append("build") or build(*of))
+
+    def fit(run, network, stems, **asked):
+        given.update(asked, run=run)
+        raise crs_lib.InputError("not here")
+
+    monkeypatch.setattr(training, "fit", fit)
+    flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE]
+    flags += ["--model", "asc", "--oversample", 2, "--seed", 4]
+    flags += ["--train-on", "both"] if task == "both" else []
+    assert here(script, *flags) == "not here"
+    assert called == [(4, 2, script[:-3]), "build"]
+    data, _ = clips
+    for epoch in (0, 2):
+        mixtures, _ = set_data.draw_mixtures(data, given["run"].constants, epoch)
+        assert given["draw"](epoch).tolist() == [
+            *data.singles["train"].tolist(),
+            *mixtures.tolist(),
+        ]
+    kinds = {"single": [data.singles], "two_label": [data.mixtures]}
+    kinds = kinds.get(task, [data.singles, data.mixtures])
+    assert given["validation_rows"].tolist() == [
+        row for kind in kinds for row in kind["val"].tolist()
+    ]
+
+
+@pytest.mark.parametrize(("script", "task"), [(SINGLE, "single"), (TWO_LABEL, "two_label")])
+def test_what_is_shared_is_validated_on_validation_clips(
+    root, clips, trained, tmp_path, here, script, task
+):
+    flags = ["--dataset", root, "--results", tmp_path, "--models", trained / "m", *PLACE]
+    flags += ["--shared", "--oversample", 2, "--model", "asc"]
+    models = shutil.copytree(trained / "m", tmp_path / "m")
+    here(script, *flags, "--models", models, status=0)
+    folder = only_run(tmp_path)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["taken_from"] == "2026-01-01_00-00-00_counter" and record["history"] == []
+    check_training(root, folder, task)
+    content = checkpoints.read_weights(models / f"{folder.name[20:]}.pt")
+    validated = second_hand.validated(task, second_hand.read_table(folder / "validation.csv"))
+    found = content["metrics"]["validation"]
+    for name in {"single": ["accuracy"], "two_label": ["exact_pair"]}[task]:
+        assert found[f"val_{name}"] == pytest.approx(validated[name])
+
+
 def test_what_is_shared_is_not_trained(root, tmp_path, here):
     flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE]
     flags += ["--shared", "--oversample", 2, "--model", "asc"]
@@ -166,14 +260,16 @@ def trained(root, clips, tmp_path_factory):
         module.BOTH = task == "both"
         threshold = {"threshold": middle} if task == "both" else {}
         folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"constants": constants}))
         table = module.predictions(logits, rows, data, **threshold)
         table.to_csv(folder / "predictions.csv", index=False, float_format="%.9g")
     return place
 
 
-def test_the_flow(root, trained, tmp_path, here):
+def test_the_flow(root, clips, trained, tmp_path, here, drawn):
     flags = ["--dataset", root, "--results", tmp_path, "--models", trained / "m", *PLACE]
-    out = here("overall_flow.py", *flags, "--classifier-model", "asc", status=0)
+    flags += ["--classifier-model", "asc", "--seed", 6]
+    out = here("overall_flow.py", *flags, status=0)
     folder = only_run(tmp_path)
     for run in trained.glob("2026*"):
         (tmp_path / run.name).symlink_to(run)
@@ -181,9 +277,23 @@ def test_the_flow(root, trained, tmp_path, here):
     assert folder.name.endswith("_overall_flow_asc-asc_set2_2k")
     record = json.loads((folder / "run.json").read_text())
     assert record["trained_in"] == {task: f"2026-01-01_00-00-00_{task}" for task in TASKS}
-    assert record["constants"]["OVERSAMPLE"] == 2 and record["seed"] == 0
+    assert record["constants"]["OVERSAMPLE"] == 2 and record["seed"] == 6
+    # Test clips would have others.
+    tested = second_hand.read_table(folder / "predictions.csv")
+    mixed = np.array([row["recording_b"] != "" for row in tested])
+    chances = np.array([float(row["giveaway_score_two"]) for row in tested])
+    other, _ = second_hand.best_threshold(mixed, chances, ~mixed, mixed)
+    assert record["thresholds"]["giveaways"] != pytest.approx(other, abs=1e-6)
+    # The shortcut baseline learns from the mixtures of its own seed, not of the counter's 3.
+    data, stems = clips
+    counter = {**CONSTANTS, "REDRAW": True, "SEED": 6}
+    rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
+    (given,) = load_script("overall_flow.py").giveaway_chances(stems, data, [rows], counter)
     table = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
-    assert {*table["count"]} == {1, 2}, "else it would tell too little"
+    np.testing.assert_allclose(table["giveaway_score_two"], given, rtol=1e-4)
+    confused = [list(some) for some in drawn["plot_confusion"][1:3]]
+    assert confused == of_confusion(table, "with_counter")
+    assert drawn["plot_flow"][1] == record
     for way in ("with_counter", "no_counter", "together"):
         figures = record["test"][way].items()
         line = "  ".join(f"{name} {100 * value:.1f} %" for name, value in figures)
@@ -195,7 +305,7 @@ def test_the_audit(root, clips, trained, tmp_path, here):
     flags = ["--dataset", root, "--results", tmp_path, "--models", trained / "m", *PLACE]
     out = here("audit.py", *flags, status=0)
     folder = only_run(tmp_path)
-    check_audit(folder)
+    check_audit(root, folder)
     record = json.loads((folder / "run.json").read_text())
     assert record["audited"] == "2026-01-01_00-00-00_counter"
     assert (folder / "audit.md").read_text() in out and (folder / "audit.png").exists()

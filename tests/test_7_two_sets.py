@@ -6,8 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 import second_hand
+from check_runs import check_runs
 from conftest import COUNTER, numbers, only_run, succeed
-from test_7_second_hand import check_runs
 
 FLAGS = ("--oversample", 1, "--epochs", 1, "--threads", 1)
 SUMMARY = "summary_isocc-isocc_4k_2"

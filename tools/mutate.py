@@ -6,12 +6,13 @@ which wrong number would pass the tests.
 Reads   tools/mutants.toml: the modules, the tests that are to notice, how many are to be killed,
         and the mutants that change nothing, with the reason. Mutants are made in copies of this
         tree; it is left alone.
-Writes  .mutation/<module>.csv, a line each mutant: while its module and tests stay as they are, it
-        is not tried again. docs/mutation.md: the table, of all modules that are done.
+Writes  .mutation/<module>.csv, a line each mutant: while scripts, modules and tests stay as they
+        are, it is not tried again. docs/mutation.md: the table, of all modules that are done.
 Takes   about two minutes a module on 2 CPU cores.
 """
 
 import csv
+import functools
 import hashlib
 import os
 import resource
@@ -50,6 +51,7 @@ SLOW_IMPORTS = (
     "hypothesis librosa.core.audio librosa.effects matplotlib.pyplot pandas pytest scipy.signal "
     "scipy.stats sklearn.linear_model sklearn.metrics soundfile torch tqdm"
 )
+OUTCOMES = ("killed", "too slow", "crashed", "survived")  # all but the last notice the mutant
 MOST_BYTES = 16 << 30  # of address space: a mutant may ask for anything
 
 
@@ -72,9 +74,8 @@ def prepare_worker(folder: str) -> None:
 
 
 def try_tests(file: str, source: str, tests: list[str], most_seconds: float) -> tuple[str, float]:
-    """Run the tests with that source in the file's place: what came of it, and the seconds.
-
-    Returns `survived`, `killed`, `too slow`, or `no tests`.
+    """Run the tests with that source in the file's place: what came of it (of OUTCOMES, or `no
+    tests` where pytest found none), and the seconds.
     """
     original = (copy / file).read_text(encoding="utf-8")
     (copy / file).write_text(source, encoding="utf-8")
@@ -94,8 +95,9 @@ def try_tests(file: str, source: str, tests: list[str], most_seconds: float) -> 
         else:
             time.sleep(0.02)
     (copy / file).write_text(original, encoding="utf-8")
-    outcomes = {0: "survived", 4: "no tests", 5: "no tests", "too slow": "too slow"}
-    return outcomes.get(status, "killed"), time.monotonic() - start
+    named = {0: "survived", 1: "killed", 2: "killed", 4: "no tests", 5: "no tests"}
+    outcome = status if status == "too slow" else named.get(status, "crashed")
+    return outcome, time.monotonic() - start
 
 
 def run_pytest(tests: list[str]) -> None:
@@ -120,12 +122,12 @@ def run_pytest(tests: list[str]) -> None:
 # ---------------------------------------------------------------------------------------- a module
 
 
-def digest_of(module: dict) -> str:
-    """A hash of a module, of its tests and of what these share."""
-    names = [module["file"], *module["tests"], "tests/conftest.py", "tests/tiny_set.py"]
+@functools.cache
+def digest_of_code() -> str:
+    """A hash of all scripts, modules and tests: all outcomes of one table are of the same."""
     digest = hashlib.sha256()
-    for path in sorted({TREE / name.split("::")[0] for name in names}):
-        digest.update(path.read_bytes() if path.exists() else b"")
+    for path in sorted([*TREE.glob("*.py"), *(TREE / "tests").glob("*.py")]):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -140,7 +142,8 @@ def outcomes(module: dict) -> dict[tuple[str, ...], dict]:
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["digest"] == digest_of(module)]
+        rows = [row for row in csv.DictReader(file) if row["digest"] == digest_of_code()]
+    rows = [row for row in rows if row["outcome"] in OUTCOMES]  # the last may be cut off
     return {(row["line"], *(row[name] for name in COLUMNS[2:5])): row for row in rows}
 
 
@@ -168,7 +171,7 @@ def mutate(module: dict, pool: ProcessPoolExecutor) -> None:
         bar = tqdm(as_completed(running), module["file"], len(left), disable=None)
         for done in bar:
             mutant, (outcome, seconds) = running[done], done.result()
-            row = (digest_of(module), *mutant[:4], outcome, f"{seconds:.1f}")
+            row = (digest_of_code(), *mutant[:4], outcome, f"{seconds:.1f}")
             table.writerow(dict(zip(COLUMNS, row, strict=True)))
             file.flush()
 
@@ -199,9 +202,11 @@ def page(config: dict) -> str:
     rows, survived, equivalent = [], [], []
     for module in config["module"]:
         found = outcomes(module).values()
-        if not found:
+        source = (TREE / module["file"]).read_text(encoding="utf-8")
+        if len(found) < len(mutants.draw(source, NB_MUTANTS, SEED)):
+            print(f"{module['file']} is not done: it is left out of the table")
             continue
-        nb_killed = sum(row["outcome"] in ("killed", "too slow") for row in found)
+        nb_killed = sum(row["outcome"] != "survived" for row in found)
         left = [
             (module["file"], row["before"], row["after"])
             for row in found
@@ -211,7 +216,7 @@ def page(config: dict) -> str:
         unnamed = [key for key in left if key not in reasons]
         share = 100 * nb_killed / max(1, len(found) - len(named))
         row = (module["file"], len(found), nb_killed, len(named), len(unnamed))
-        rows.append((*row, f"{share:.0f} %", f"{module['goal']} %"))
+        rows.append((*row, f"{share:.1f} %", f"{module['goal']} %"))
         survived += [(file, f"`{before}`", f"`{after}`") for file, before, after in unnamed]
         equivalent += [(k[0], f"`{k[1]}`", f"`{k[2]}`", reasons[k]) for k in named]
     head = ("module", "mutants", "killed", "equivalent", "survived", "share", "goal")
