@@ -211,6 +211,16 @@ def test_it_stops_after_so_many_epochs_without_a_better_one(tmp_path, problem, p
     assert len(history) == nb_epochs and best["epoch"] == (5 if nb_epochs == 8 else 1)
 
 
+def test_each_epoch_is_told_with_its_figures(tmp_path, problem, capsys):
+    _, history, *_ = fit(tmp_path, problem, lambda _: {"good": 0.25}, EPOCHS=2)
+    expected = [
+        f"epoch {row['epoch'] + 1}/2  train_loss {row['train_loss']:.3f}  val_loss "
+        f"{row['val_loss']:.3f}  val_good 0.250  seconds {row['seconds']:.3f}"
+        for row in history
+    ]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
 def test_each_epoch_draws_its_own(tmp_path, problem):
     asked = []
 

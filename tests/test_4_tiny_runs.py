@@ -106,6 +106,8 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
         columns = [column.name for column in drawn["named_and_absent"]]
         assert columns == ["truth", "pair" if task == "two_label" else "names"]
     assert confused == of_confusion(report.read_predictions(folder), task)
+    kinds = [1, 2] if task == "counter" else ["ant", "bee", "cat"]
+    assert drawn["plot_confusion"][3] == kinds
     if task == "counter":
         first = [next(i for i, t in enumerate(confused[0]) if t == count) for count in (1, 2)]
         table = report.read_predictions(folder)
