@@ -110,6 +110,16 @@ def test_random_numbers_go_on_where_they_were_also_from_another_device(constants
         assert (said in capsys.readouterr().out) == (device != "cpu")
 
 
+def test_each_network_gets_its_own_weights_back(constants):
+    run = report.Run(Path(constants["RESULTS"]), crs_lib.COUNTER, "asc", constants, {}, "")
+    saved, loaded = learner(), learner()
+    checkpoints.save_checkpoint(run, STATE, saved)
+    checkpoints.load_checkpoint(run.folder / "last.pt", loaded)
+    for name in ("network", "averaged"):
+        assert torch.equal(getattr(loaded, name).weight, getattr(saved, name).weight), name
+    assert not torch.equal(saved.network.weight, saved.averaged.weight)
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
 def test_each_device_has_its_own_generator(monkeypatch, kind):
     kept = {}

@@ -165,6 +165,7 @@ def test_the_scripts_defaults_are_those_of_the_published_figures(model):
         defaults = {name: value for name, (value, _) in known.items() if name not in elsewhere}
         made_with = report.work_of(record["constants"])
         assert {name: made_with[name] for name in defaults} == defaults, path
+        assert report.method_of(record) == report.METHODS[record["script"]]
         assert known["SET"][0] == 1 and known["THREADS"][0] == 0 and known["DEVICE"][0] == "auto"
         for name in ("RESUME", "BF16", "TEST_UNSELECTED"):
             assert known.get(name, (False, ""))[0] is False

@@ -310,7 +310,8 @@ def test_the_audit(root, clips, trained, tmp_path, here):
     check_audit(root, folder)
     record = json.loads((folder / "run.json").read_text())
     assert record["audited"] == "2026-01-01_00-00-00_counter"
-    assert (folder / "audit.md").read_text() in out and (folder / "audit.png").exists()
+    table = (folder / "audit.md").read_text()
+    assert table.startswith("| clips |") and table in out and (folder / "audit.png").exists()
     # Clips as they are get the counts that the counter's test gave them.
     counted = report.read_predictions(trained / "2026-01-01_00-00-00_counter")
     table = report.read_answers(folder)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tiny_set
 import torch
-from conftest import load_script
+from conftest import HERE, load_script
 
 import crs_lib
 import esc10_data
@@ -34,6 +34,9 @@ def rms_of(group):
 
 def test_clips_have_the_level_that_their_question_says(audited):
     groups = audited[-1]
+    alone = [name for name in groups if name.startswith("single clips")]
+    said = ("", ", pitch-shifted", ", a second later", " at -20 dB", " at +6 dB")
+    assert alone == [f"single clips{more}" for more in said]
     for name, group in groups.items():
         decibels = {"single clips at -20 dB": -20, "single clips at +6 dB": 6}.get(name, 0)
         assert rms_of(group) == pytest.approx(0.1 * 10 ** (decibels / 20), rel=1e-4), name
@@ -102,7 +105,8 @@ def test_a_shifted_copy_is_made_as_the_oversampling_makes_it(tmp_path, here):
     assert semitones == 0.5
     found = audit.shifted(esc10_data.uploader(files, RATE), -semitones)
     assert np.array_equal(found, esc10_data.uploader(copied, RATE))
-    # Of a root without a stamp of its copies nobody knows how far they are.
+    # Of a root without a stamp of its copies nobody knows how far they are: as by default.
+    assert crs_lib.read_constants(HERE / "run_all.py")["MAX_SHIFT"][0] == audit.SHIFT_SEMITONES
     assert audit.furthest_shift(data._replace(stamps={}), 2) == audit.SHIFT_SEMITONES
 
 
