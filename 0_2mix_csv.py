@@ -7,28 +7,35 @@ Takes   a second or two.
 """
 
 import crs_lib
-import stamps
 import tmr
-from esc10_data import DIVISION_CODES, NOT_USED, class_numbers, mixture_table, read_division
+from pipeline.data.esc10_data import (
+    DIVISION_CODES,
+    NOT_USED,
+    class_numbers,
+    mixture_table,
+    read_division,
+)
+from pipeline.files import provenance, running
+from pipeline.settings import command_line, good_values
 
 # ---- constants: edit here, or override, e.g.  python 0_2mix_csv.py --dataset elsewhere
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 
 def main() -> None:
     timer = tmr.start()
     renamed = crs_lib.rename_dir(DATASET)
-    crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
+    provenance.need(renamed, "0_rename_files.py", DATASET=DATASET)
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-    redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
+    redo = command_line.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
     path = crs_lib.mixes_csv(DATASET)
-    made_with = {"DIVISION": stamps.division_fingerprint(texts)}
+    made_with = {"DIVISION": provenance.division_fingerprint(texts)}
     inputs = [renamed.name]
-    with stamps.made(DATASET, path, made_with, inputs, crs_lib.replaced_file) as part:
+    with provenance.made(DATASET, path, made_with, inputs, crs_lib.replaced_file) as part:
         classes, numbers = class_numbers(renamed)
-        sets = [read_division(texts, k, numbers, redo) for k in crs_lib.SETS]
+        sets = [read_division(texts, k, numbers, redo) for k in good_values.SETS]
         table = mixture_table(classes, numbers, sets)
         table.to_csv(part, index=False)
     counts = table["set1"].value_counts()
@@ -38,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -19,10 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 import crs_lib
-import esc10_data
-import sound_files
-import stamps
 import tmr
+from pipeline.data import audio, esc10_data
+from pipeline.files import provenance, running, sound_files
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_2mix_norm_vol.py --write test
 DATASET = "dataset"  # root of all prepared data
@@ -31,7 +31,7 @@ SAMPLE_RATE = 4000  # Hz
 WRITE = "all"  # which mixtures: all, set (those that SET uses), test (the test ones of SET), none
 SET = 1  # division set, 1 to 10
 N_JOBS = 2  # threads
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 
 def parts_to_write(numbers: list[int]) -> list[list[int]]:
@@ -39,7 +39,7 @@ def parts_to_write(numbers: list[int]) -> list[list[int]]:
     if WRITE == "all":
         return [numbers]
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-    redo = crs_lib.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
+    redo = command_line.command("0_txt_div.py", DATASET=DATASET, DIVISION_DIR=DIVISION_DIR)
     division = esc10_data.read_division(texts, SET, numbers, redo)
     return [division["test"]] if WRITE == "test" else list(division.values())
 
@@ -47,12 +47,12 @@ def parts_to_write(numbers: list[int]) -> list[list[int]]:
 def load_normalised(folder: Path, classes: list[str], numbers: list[int]) -> dict[str, np.ndarray]:
     """Stem name -> normalised clip, of all clips of the data set; silent ones are named."""
     names = [(name, number) for name in classes for number in numbers]
-    clips = esc10_data.uploader(
+    clips = audio.uploader(
         [folder / name / f"{name}{number}.wav" for name, number in names], SAMPLE_RATE
     )
     stems = [f"{name}{number}" for name, number in names]
-    esc10_data.name_silent(stems, clips)
-    return dict(zip(stems, esc10_data.normalise_volume(clips), strict=True))
+    audio.name_silent(stems, clips)
+    return dict(zip(stems, audio.normalise_volume(clips), strict=True))
 
 
 def write_mixtures(
@@ -63,7 +63,7 @@ def write_mixtures(
     folder: Path,
 ) -> int:
     """Write the mixtures of one clip with several; returns how many."""
-    wavs = sound_files.wavs_of(esc10_data.mix(clip_a, clips_b), SAMPLE_RATE)
+    wavs = sound_files.wavs_of(audio.mix(clip_a, clips_b), SAMPLE_RATE)
     for stem_b, wav in zip(stems_b, wavs, strict=True):
         with open(f"{folder}/{stem_a}_{stem_b}.wav", "wb") as file:  # in half of a Path's time
             file.write(wav)
@@ -82,8 +82,8 @@ def main() -> None:
     made_with = {"WRITE": WRITE}
     if WRITE != "all":
         texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
-        made_with |= {"SET": SET, "DIVISION": stamps.division_fingerprint(texts)}
-    with stamps.made(DATASET, mixtures, made_with, inputs=[originals.name]) as part:
+        made_with |= {"SET": SET, "DIVISION": provenance.division_fingerprint(texts)}
+    with provenance.made(DATASET, mixtures, made_with, inputs=[originals.name]) as part:
         classes, numbers = esc10_data.class_numbers(originals)
         clips = load_normalised(originals, classes, numbers)
         jobs = []
@@ -105,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

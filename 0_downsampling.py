@@ -7,16 +7,17 @@ Writes  <DATASET>/esc10_rename_4k/<class>/chainsaw0.wav: mono 16-bit WAV of exac
 Takes   3 seconds on two cores.
 """
 
-import crs_lib
-import esc10_data
 import tmr
+from pipeline.data import audio, esc10_data
+from pipeline.files import running
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_downsampling.py --sample-rate 8000
 DATASET = "dataset"  # root of all prepared data
 SAMPLE_RATE = 4000  # Hz
 METHOD = "load"  # load or resample (librosa's functions), soxr (what they call), scipy (signal's)
 N_JOBS = 2  # threads
-crs_lib.constants_from_command_line(globals(), METHOD=esc10_data.METHODS)
+command_line.constants_from_command_line(globals(), METHOD=audio.METHODS)
 
 
 def main() -> None:
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

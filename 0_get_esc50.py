@@ -18,11 +18,11 @@ import pooch
 import requests
 
 import crs_lib
-import demo_esc50
-import locks
-import stamps
 import tmr
 from crs_lib import InputError
+from pipeline.data import synthetic_set
+from pipeline.files import locks, provenance, running
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_get_esc50.py --dataset elsewhere
 COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"  # of the repository karolpiczak/ESC-50
@@ -34,7 +34,7 @@ SYNTHETIC = False  # make the synthetic stand-in
 CLIPS_PER_CLASS = 40  # of the synthetic set, spread evenly over five folds
 NB_CLASSES = 10  # of the synthetic set
 SEED = 0  # of the synthetic set
-crs_lib.constants_from_command_line(
+command_line.constants_from_command_line(
     globals(), CLIPS_PER_CLASS=range(10, 1001), NB_CLASSES=range(2, 1001)
 )
 
@@ -45,7 +45,7 @@ def download(folder: Path, reason: str) -> None:
     reason: why the folder that is there will not do.
     """
     if crs_lib.is_synthetic(DATASET):
-        again = crs_lib.command("0_get_esc50.py", DATASET=DATASET, SYNTHETIC=True)
+        again = command_line.command("0_get_esc50.py", DATASET=DATASET, SYNTHETIC=True)
         raise InputError(f"{reason}, and {DATASET} is marked SYNTHETIC: run  {again}  again")
     url = URL.replace("{commit}", COMMIT)
     with locks.held(folder), crs_lib.replaced_folder(folder) as part:
@@ -65,7 +65,7 @@ def download(folder: Path, reason: str) -> None:
             ) from None
         unpack(Path(archive), part)
         Path(archive).unlink()
-        stamps.esc10_rows(part)
+        provenance.esc10_rows(part)
     print(f"downloaded and unpacked into {folder}")
 
 
@@ -94,9 +94,9 @@ def make_synthetic() -> None:
     if not crs_lib.is_synthetic(root) and (folder.exists() or crs_lib.esc10_dir(root).exists()):
         raise InputError(f"{root} holds real recordings: name another root, --dataset dataset_demo")
     root.mkdir(parents=True, exist_ok=True)
-    (root / "SYNTHETIC").write_text(demo_esc50.MARK)
+    (root / "SYNTHETIC").write_text(synthetic_set.MARK)
     with locks.held(folder), crs_lib.replaced_folder(folder) as part:
-        nb_clips = demo_esc50.make_esc50(part, CLIPS_PER_CLASS, NB_CLASSES, SEED)
+        nb_clips = synthetic_set.make_esc50(part, CLIPS_PER_CLASS, NB_CLASSES, SEED)
     print(f"{nb_clips} synthetic clips written to {folder}")
 
 
@@ -104,7 +104,7 @@ def find_or_download() -> None:
     """Accept the folder that is there; if it is not whole, download the default one only."""
     folder = crs_lib.esc50_dir(DATASET, ESC50_DIR)
     try:
-        nb_clips = len(stamps.esc10_rows(folder))
+        nb_clips = len(provenance.esc10_rows(folder))
     except InputError as error:
         if not crs_lib.explicit_esc50_dir(DATASET, ESC50_DIR):
             return download(folder, str(error))
@@ -125,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET, synthetic=lambda: SYNTHETIC)
+    running.run(main, DATASET, synthetic=lambda: SYNTHETIC)

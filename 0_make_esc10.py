@@ -11,22 +11,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 import crs_lib
-import stamps
 import tmr
 from crs_lib import InputError
+from pipeline.files import provenance, running
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_make_esc10.py --esc50-dir ~/ESC-50
 DATASET = "dataset"  # root of all prepared data
 ESC50_DIR = ""  # ESC-50 folder that you already have; empty: environment, then <DATASET>/ESC-50
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 
 def whole_rows(esc50: Path) -> list[dict[str, str]]:
     """The table's ESC-10 rows; a folder that is not whole names the script that gets it."""
     try:
-        return stamps.esc10_rows(esc50)
+        return provenance.esc10_rows(esc50)
     except InputError as error:
-        get = crs_lib.command("0_get_esc50.py", DATASET=DATASET)
+        get = command_line.command("0_get_esc50.py", DATASET=DATASET)
         raise InputError(f"{error}: run  {get}  first") from None
 
 
@@ -51,8 +52,8 @@ def main() -> None:
     rows = whole_rows(esc50)
     keep_synthetic_apart(esc50)
     esc10 = crs_lib.esc10_dir(DATASET)
-    made_with = {"ESC10": stamps.esc10_fingerprint(esc50, rows)}
-    with stamps.made(DATASET, esc10, made_with, inputs=[]) as part:
+    made_with = {"ESC10": provenance.esc10_fingerprint(esc50, rows)}
+    with provenance.made(DATASET, esc10, made_with, inputs=[]) as part:
         for row in tqdm(rows, desc="clips", disable=None):
             folder = part / row["category"]
             folder.mkdir(exist_ok=True)
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(
+    running.run(
         main,
         DATASET,
         synthetic=lambda: crs_lib.is_synthetic(crs_lib.esc50_dir(DATASET, ESC50_DIR)),

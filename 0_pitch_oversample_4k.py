@@ -18,10 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 import crs_lib
-import stamps
 import tmr
-from esc10_data import class_files, copy_shifts, fit, uploader
-from sound_files import write_wav
+from pipeline.data.audio import fit, uploader
+from pipeline.data.esc10_data import class_files, copy_shifts
+from pipeline.files import provenance, running
+from pipeline.files.sound_files import write_wav
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_pitch_oversample_4k.py --oversample 20
 DATASET = "dataset"  # root of all prepared data
@@ -29,7 +31,7 @@ SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 OVERSAMPLE = 5  # files per single clip, itself included
 MAX_SHIFT = 0.25  # semitones, the furthest shift in either direction
 N_JOBS = 2  # threads
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 AT_ONCE = 10  # clips that librosa shifts together: enough to be fast, little memory at any rate
 
@@ -49,12 +51,12 @@ def write_shifted(paths: list[Path], clips: np.ndarray, ending: str, shift: floa
 def main() -> None:
     timer = tmr.start()
     originals = crs_lib.rate_dir(DATASET, SAMPLE_RATE)
-    crs_lib.need(originals, "0_downsampling.py", DATASET=DATASET, SAMPLE_RATE=SAMPLE_RATE)
+    provenance.need(originals, "0_downsampling.py", DATASET=DATASET, SAMPLE_RATE=SAMPLE_RATE)
     copies = crs_lib.oversample_dir(DATASET, SAMPLE_RATE, OVERSAMPLE)
     shifts = list(copy_shifts(OVERSAMPLE, MAX_SHIFT).items())[1:]
     made_with = {"OVERSAMPLE": OVERSAMPLE, "MAX_SHIFT": MAX_SHIFT}
     with (
-        stamps.made(DATASET, copies, made_with, inputs=[originals.name]) as part,
+        provenance.made(DATASET, copies, made_with, inputs=[originals.name]) as part,
         tqdm(desc="files", disable=None) as bar,
     ):
         files = [path for paths in class_files(originals).values() for path in paths]
@@ -79,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

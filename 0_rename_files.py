@@ -21,14 +21,15 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 import crs_lib
-import stamps
 import tmr
 from crs_lib import InputError
-from esc10_data import class_files
+from pipeline.data.esc10_data import class_files
+from pipeline.files import provenance, running
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python 0_rename_files.py --dataset elsewhere
 DATASET = "dataset"  # root of all prepared data
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 NB_FOLDS = 5
 
@@ -87,9 +88,9 @@ def number_class(paths: list[Path]) -> dict[int, Clip]:
 def main() -> None:
     timer = tmr.start()
     esc10, renamed = crs_lib.esc10_dir(DATASET), crs_lib.rename_dir(DATASET)
-    crs_lib.need(esc10, "0_make_esc10.py", DATASET=DATASET)
+    provenance.need(esc10, "0_make_esc10.py", DATASET=DATASET)
     with (
-        stamps.made(DATASET, renamed, {}, inputs=[esc10.name]) as part,
+        provenance.made(DATASET, renamed, {}, inputs=[esc10.name]) as part,
         open(part / "names.csv", "w", newline="", encoding="utf-8") as file,
     ):
         names = csv.writer(file)
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -13,15 +13,16 @@ Takes   a second.
 import re
 
 import crs_lib
-import stamps
 import tmr
 from crs_lib import InputError
-from esc10_data import class_numbers
+from pipeline.data.esc10_data import class_numbers
+from pipeline.files import provenance, running
+from pipeline.settings import command_line, good_values
 
 # ---- constants: edit here, or override, e.g.  python 0_txt_div.py --dataset elsewhere
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
-crs_lib.constants_from_command_line(globals())
+command_line.constants_from_command_line(globals())
 
 TEXT_NAME = re.compile(r"set\d+/set\d+_(train|val|test)\.txt|(.*/)?\.DS_Store")
 
@@ -40,7 +41,7 @@ def divide(numbers: list[int], set_number: int) -> dict[str, list[int]]:
 def main() -> None:
     timer = tmr.start()
     renamed = crs_lib.rename_dir(DATASET)
-    crs_lib.need(renamed, "0_rename_files.py", DATASET=DATASET)
+    provenance.need(renamed, "0_rename_files.py", DATASET=DATASET)
     texts = crs_lib.division_dir(DATASET, DIVISION_DIR)
     inside = (path for path in texts.rglob("*") if not path.is_dir())
     names = (path.relative_to(texts).as_posix() for path in inside)
@@ -49,20 +50,22 @@ def main() -> None:
         raise InputError(f"{texts} holds {', '.join(others[:3])} and is not replaced")
     inputs = [renamed.name]
     # Somebody's own place for the texts is no output of this root.
-    with stamps.made(DATASET, texts, {}, inputs, stamped=not DIVISION_DIR) as part_folder:
+    with provenance.made(DATASET, texts, {}, inputs, stamped=not DIVISION_DIR) as part_folder:
         _, numbers = class_numbers(renamed)
         lacking = [str(digit) for digit in range(10) if digit not in {n % 10 for n in numbers}]
         if lacking:
             raise InputError(f"{renamed}: no clip's number ends in {', '.join(lacking)}")
-        for set_number in crs_lib.SETS:
+        for set_number in good_values.SETS:
             for part, members in divide(numbers, set_number).items():
                 path = crs_lib.division_txt(part_folder, set_number, part)
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(", ".join(map(str, members)) + "\n", newline="\n")
     sizes = " / ".join(str(len(members)) for members in divide(numbers, 1).values())
-    print(f"{len(crs_lib.SETS)} sets of {sizes} numbers a class (train / val / test) in {texts}")
+    print(
+        f"{len(good_values.SETS)} sets of {sizes} numbers a class (train / val / test) in {texts}"
+    )
     print(f"done in {tmr.elapsed(timer)}")
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -1,82 +1,72 @@
-# make run    everything for set 1: prepare, train, test, summary (20 to 50 minutes on 2 CPU cores)
-# make quick  the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
-# make test   every test (7 minutes); ESC50_DIR=... adds those on the real recordings
-# make faults every script killed, every disk filled at many more moments (under an hour)
-# make mutate change the code and see whether the tests notice; MODULES="metrics timeline" for some
-# make supply known findings of the packages that requirements.txt brings in
-# make bench  every benchmark, into benchmarks/results/ (10 minutes)
-# make report the results as one page, results/report.html
-# make onnx   the trained networks as ONNX files, into exported/
-# make install  .venv and what requirements.txt lists, alone
-# make check  style
-# make app    the page in a browser; make test-app tests it (both install requirements-app.txt)
-# make examples   what predict.py and the page show, with the shipped weights, for the README
-# make pictures   the README's, of flow, data and networks, from the recordings that make run prepared
-# make docs   the tables of the README and of the pages in results_published/, from the files that hold them
+# The commands of the project; `make help` lists them.
 
 PYTHON ?= python3
 VENV = .venv
 RUN = $(VENV)/bin/python
+.DEFAULT_GOAL = help
 
-install: $(VENV)/installed
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/installed
+install: $(VENV)/installed  ## .venv and what requirements.txt lists, alone
+
+run: $(VENV)/installed  ## everything for set 1: prepare, train, test, summary (20 to 50 minutes on 2 CPU cores)
 	$(RUN) run_all.py
 
-quick: $(VENV)/installed
+quick: $(VENV)/installed  ## the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick
 	@echo "make quick shows that everything runs: after one epoch no network knows anything"
 
-test: $(VENV)/installed
+test: $(VENV)/installed  ## every test (7 minutes); ESC50_DIR=... adds those on the real recordings
 	$(RUN) -m pytest -q
 
-faults: $(VENV)/installed
+faults: $(VENV)/installed  ## every script killed, every disk filled at many more moments (under an hour)
 	$(RUN) -m pytest -q -m faults
 	$(RUN) -m pytest -q -m hypothesis --hypothesis-profile long
 
-mutate: $(VENV)/installed-mutate
+mutate: $(VENV)/installed-mutate  ## change the code and see whether the tests notice; MODULES="metrics timeline" for some
 	$(RUN) tools/mutate.py $(MODULES)
 
-supply: $(VENV)/installed $(VENV)/supply/installed
+supply: $(VENV)/installed $(VENV)/supply/installed  ## known findings of the packages that requirements.txt brings in
 	$(VENV)/supply/bin/python .ci/supply.py $(VENV)/lib/python*/site-packages \
-		requirements-app.txt requirements-mutate.txt requirements-onnx.txt
+		requirements/app.txt requirements/mutate.txt requirements/onnx.txt
 
 BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_network prepare \
 	label growth
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed  ## every benchmark, into benchmarks/results/ (10 minutes)
 	for name in $(BENCHMARKS); do $(RUN) benchmarks/$$name.py || exit 1; done
 	$(RUN) benchmarks/show_all.py
 
-report: $(VENV)/installed
+report: $(VENV)/installed  ## the results as one page, results/report.html
 	$(RUN) show_report.py
 
-onnx: $(VENV)/installed-onnx
+onnx: $(VENV)/installed-onnx  ## the trained networks as ONNX files, into exported/
 	$(RUN) export_onnx.py
 
-check: $(VENV)/installed
+check: $(VENV)/installed  ## style: ruff
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-docs: $(VENV)/installed
-	$(RUN) docs/tables.py
-	$(RUN) docs/fill_pages.py
+docs: $(VENV)/installed  ## the tables of the README and of docs/, from the files in results_published/
+	$(RUN) tools/tables.py
+	$(RUN) tools/fill_pages.py
 
-pictures: $(VENV)/installed
-	$(RUN) docs/draw_data.py
+pictures: $(VENV)/installed  ## the pictures of docs/, from the recordings that make run prepared
+	$(RUN) tools/draw_data.py
 
-app: $(VENV)/installed-app
+app: $(VENV)/installed-app  ## the web page in a browser; installs requirements/app.txt
 	$(RUN) app.py
 
-test-app: $(VENV)/installed-app
-	$(RUN) -m pytest -q -n 0 tests_app
+test-app: $(VENV)/installed-app  ## the web page and the results page in a real browser (needs chromium)
+	$(RUN) -m pytest -q -n 0 tests/app
 
-examples: $(VENV)/installed-app
-	$(RUN) docs/label_example.py
-	APP_PICTURE=docs/app.png $(RUN) -m pytest -q -n 0 tests_app -k picture_for_the_readme
+examples: $(VENV)/installed-app  ## what predict.py and the web page show, with the shipped weights, for the pages
+	$(RUN) tools/label_example.py
+	APP_PICTURE=docs/app.png $(RUN) -m pytest -q -n 0 tests/app -k picture_for_the_readme
 
-$(VENV)/installed-app: requirements-app.txt $(VENV)/installed
-	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-app.txt
+$(VENV)/installed-app: requirements/app.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements/app.txt
 	touch $@
 
 $(VENV)/installed: requirements.txt
@@ -84,17 +74,17 @@ $(VENV)/installed: requirements.txt
 	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements.txt
 	touch $@
 
-$(VENV)/installed-onnx: requirements-onnx.txt $(VENV)/installed
-	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-onnx.txt
+$(VENV)/installed-onnx: requirements/onnx.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements/onnx.txt
 	touch $@
 
-$(VENV)/installed-mutate: requirements-mutate.txt $(VENV)/installed
-	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements-mutate.txt
+$(VENV)/installed-mutate: requirements/mutate.txt $(VENV)/installed
+	$(VENV)/bin/pip install --disable-pip-version-check -q -r requirements/mutate.txt
 	touch $@
 
-$(VENV)/supply/installed: requirements-supply.txt
+$(VENV)/supply/installed: requirements/supply.txt
 	$(PYTHON) -m venv $(VENV)/supply
-	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements-supply.txt
+	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements/supply.txt
 	touch $@
 
-.PHONY: install run quick test faults mutate supply bench report onnx check docs pictures app test-app examples
+.PHONY: help install run quick test faults mutate supply bench report onnx check docs pictures app test-app examples

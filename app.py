@@ -8,15 +8,17 @@ Reads   the weights of pretrained/ or of a folder of your own; the clips of DATA
 Writes  nothing but Gradio's copies of uploads, in the system's folder for temporary files, for an
         hour.
 It listens on 127.0.0.1 alone: nobody else sees the page, and nothing leaves this machine.
-Needs   pip install -r requirements-app.txt  (make app does that, and starts it)
+Needs   pip install -r requirements/app.txt  (make app does that, and starts it)
 Takes   10 seconds to start.
 """
 
 import crs_lib
-import labellers
-import networks
 from crs_lib import InputError
-from good_values import FROM_WEIGHTS
+from pipeline.files import running
+from pipeline.inference import choose_weights
+from pipeline.networks import registry
+from pipeline.settings import command_line
+from pipeline.settings.good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python app.py --models models
 MODELS = "pretrained"  # finished weights
@@ -30,7 +32,7 @@ MOST_MB = 100  # of a file that is uploaded
 MOST_MINUTES = 10  # of a recording
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-crs_lib.constants_from_command_line(
+command_line.constants_from_command_line(
     globals(),
     **FROM_WEIGHTS,
     PORT=range(1024, 65_536),
@@ -41,18 +43,20 @@ crs_lib.constants_from_command_line(
 
 def main() -> None:
     try:
-        import app_page  # and with it Gradio, which the pipeline does not need
+        from pipeline.inference import (
+            web_page,  # and with it Gradio, which the pipeline does not need
+        )
     except ImportError as error:
-        install = "pip install -r requirements-app.txt"
+        install = "pip install -r requirements/app.txt"
         raise InputError(f"{error.name} is missing: run  {install}  first, or  make app") from None
-    device = networks.choose_device(DEVICE, THREADS)
-    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
-    ears = app_page.Ears(trained, device, MOST_MINUTES, MOST_MB)
+    device = registry.choose_device(DEVICE, THREADS)
+    trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
+    ears = web_page.Ears(trained, device, MOST_MINUTES, MOST_MB)
     renamed = crs_lib.rename_dir(DATASET)
     files = sorted(renamed.glob("*/*.wav"))
     clips = {f"{path.parent.name}: {path.name}": str(path) for path in files}
-    app_page.serve(app_page.page(ears, clips), PORT, ears, [renamed] if clips else [])
+    web_page.serve(web_page.page(ears, clips), PORT, ears, [renamed] if clips else [])
 
 
 if __name__ == "__main__":
-    crs_lib.run(main)
+    running.run(main)

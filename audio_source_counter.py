@@ -19,16 +19,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-import checkpoints
 import crs_lib
-import hearing
-import metrics
-import networks
-import pictures
-import report
-import set_data
 import tmr
-import training
+from pipeline.data import set_data
+from pipeline.evaluation import metrics, plots, run_records
+from pipeline.files import running
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
+from pipeline.training import checkpoints, loop
 
 # ---- constants: edit here, or override, e.g.  python audio_source_counter.py --set 3 --epochs 50
 DATASET = "dataset"  # root of all prepared data
@@ -57,7 +55,7 @@ BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs an
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = command_line.constants_from_command_line(globals())
 
 SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
@@ -71,7 +69,7 @@ def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
 def targets(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Tensor:
     """What a clip holds, float32 (clips, 1 + classes): 1 if two classes, 1 for each of them."""
     is_mixture = torch.as_tensor(set_data.is_mixture(rows), device=labels.device)
-    return torch.cat([is_mixture[:, None], training.many_hot(rows, labels, nb_classes)], dim=1)
+    return torch.cat([is_mixture[:, None], loop.many_hot(rows, labels, nb_classes)], dim=1)
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -81,7 +79,7 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     network from learning the 320 training clips by heart.
     """
     count = nn.functional.cross_entropy(logits[:, :2], targets[:, 0].long())
-    return count + NAMES_WEIGHT * training.names_loss(logits[:, 2:], targets[:, 1:])
+    return count + NAMES_WEIGHT * loop.names_loss(logits[:, 2:], targets[:, 1:])
 
 
 def predictions(
@@ -109,7 +107,7 @@ def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetD
     """Draw the attention over the first single clip and the first mixture of `rows`."""
     is_mixture = set_data.is_mixture(rows)
     few = np.concatenate([rows[~is_mixture][:1], rows[is_mixture][:1]])
-    spectrograms = hearing.features(hearing.waveforms_of(stems, few), N_FFT)
+    spectrograms = features.features(features.waveforms_of(stems, few), N_FFT)
     with torch.no_grad():
         logits, attentions = network(spectrograms, with_attention=True)
     counts = logits.argmax(dim=1) + 1
@@ -118,12 +116,12 @@ def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetD
         f"{clip}: {1 + two}, counted {count}"
         for clip, two, count in zip(clips, set_data.is_mixture(few), counts.tolist(), strict=True)
     ]
-    pictures.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
+    plots.plot_attention(run, spectrograms[:, 0].cpu().numpy(), attentions.cpu().numpy(), titles)
 
 
 def main() -> None:
     timer = tmr.start()
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels: a row of two stems is a mixture, a row of one a single clip.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -136,13 +134,13 @@ def main() -> None:
     print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
-    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    stems = features.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED, SET, crs_lib.COUNTER)
-    network = networks.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
+    loop.seed_everything(SEED, SET, crs_lib.COUNTER)
+    network = registry.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS, data.stamps)
-    history, best, logits = training.fit(
+    history, best, logits = loop.fit(
         run,
         network,
         stems,
@@ -154,28 +152,28 @@ def main() -> None:
         select_by=SELECT_BY,
     )
     outputs = ["one", "two", *data.classes]
-    validation = training.validation_table(logits, validation_rows, data, outputs)
-    networks.move_threshold(network, best["val_threshold"])
-    forgotten = networks.forget_names(network)
-    table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    validation = loop.validation_table(logits, validation_rows, data, outputs)
+    heads.move_threshold(network, best["val_threshold"])
+    forgotten = heads.forget_names(network)
+    table = predictions(heads.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
         _, never = set_data.split_by_drawn(data, CONSTANTS, len(history))
         more["unselected"] = {"mixtures": len(never), "accuracy": None}
         if len(never):
-            found = predictions(networks.logits_of(network, stems, never, N_FFT), never, data)
-            report.write_packed(run.folder / report.UNSELECTED, found)
+            found = predictions(heads.logits_of(network, stems, never, N_FFT), never, data)
+            run_records.write_packed(run.folder / run_records.UNSELECTED, found)
             figures = metrics.unweighted(metrics.counter_figures, found)
             more["unselected"]["accuracy"] = figures["accuracy_mixture"]
 
     def draw_pictures() -> None:
-        pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
+        plots.plot_curves(run, history, best["epoch"], SELECT_BY)
         truth = pd.Series(1 + set_data.is_mixture(test_rows))
-        pictures.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
-        if networks.attends(network):
+        plots.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
+        if registry.attends(network):
             picture_attention(run, network, stems, test_rows, data)
 
-    training.finish(
+    loop.finish(
         run,
         network,
         classes=data.classes,
@@ -192,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -22,14 +22,12 @@ import pandas as pd
 import torch
 
 import crs_lib
-import esc10_data
-import hearing
-import metrics
-import networks
-import pictures
-import report
-import set_data
 import tmr
+from pipeline.data import audio, set_data
+from pipeline.evaluation import markdown, metrics, plots, run_records
+from pipeline.files import running
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python audit.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -42,7 +40,7 @@ COUNTER_MODEL = "asc"  # the counter's network
 SEED = 0  # of the training mixtures that are drawn
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = command_line.constants_from_command_line(globals())
 
 LEVELS_DB = (0, 3, 6, 10, 20)  # by which one stem of a mixture is softer than the other
 GAINS_DB = (-20, 6)  # by which a single clip is softer or louder than any the counter learned from
@@ -66,8 +64,8 @@ def ask(
     for name, group in groups:
         with torch.no_grad():
             logits = [
-                network(hearing.features(some, n_fft))
-                for some in group.waveforms.split(networks.EVALUATION_BATCH)
+                network(features.features(some, n_fft))
+                for some in group.waveforms.split(heads.EVALUATION_BATCH)
             ]
         table = set_data.recordings_of(stems, group.rows)[["recording_a", "recording_b"]]
         table.insert(0, "group", name)
@@ -87,7 +85,7 @@ def shifted(clips: np.ndarray, semitones: float) -> np.ndarray:
     oversampling makes them.
     """
     copies = librosa.effects.pitch_shift(clips, sr=SAMPLE_RATE, n_steps=semitones)
-    return np.array([esc10_data.as_clip(copy, SAMPLE_RATE) for copy in copies])
+    return np.array([audio.as_clip(copy, SAMPLE_RATE) for copy in copies])
 
 
 def pairs_of_one_class(data: set_data.SetData) -> np.ndarray:
@@ -105,13 +103,13 @@ def make_groups(
 
     nb_epochs: after which the counter's weights were taken.
     """
-    level, mix, tested = esc10_data.level_rms, esc10_data.mix, data.singles["test"]
-    singles, _ = hearing.stems_of(stems, tested)
-    clips = esc10_data.uploader(data.stems["file"].iloc[tested[:, 0]], SAMPLE_RATE)
+    level, mix, tested = audio.level_rms, audio.mix, data.singles["test"]
+    singles, _ = features.stems_of(stems, tested)
+    clips = audio.uploader(data.stems["file"].iloc[tested[:, 0]], SAMPLE_RATE)
     copies = shifted(clips, furthest_shift(data, counter["OVERSAMPLE"]))
-    copies = esc10_data.normalise_volume(copies, singles.abs().max().item())
+    copies = audio.normalise_volume(copies, singles.abs().max().item())
     copies = torch.from_numpy(copies).to(singles)
-    later = hearing.rolled(singles, later=SAMPLE_RATE)
+    later = features.rolled(singles, later=SAMPLE_RATE)
     yield "single clips", Group(tested, level(singles))
     yield "single clips, pitch-shifted", Group(tested, level(copies))
     yield "single clips, a second later", Group(tested, level(later))
@@ -131,10 +129,10 @@ def make_groups(
     }
     for name, rows in more.items():
         if len(rows):
-            yield name, Group(rows, hearing.waveforms_of(stems, rows))
+            yield name, Group(rows, features.waveforms_of(stems, rows))
 
     rows = data.mixtures["test"]
-    first, second = hearing.stems_of(stems, rows)
+    first, second = features.stems_of(stems, rows)
     for decibels in LEVELS_DB:
         gain = 10 ** (-decibels / 20)
         softer = [mix(first, gain * second), mix(gain * first, second)]
@@ -145,32 +143,32 @@ def make_groups(
 
 def main() -> None:
     timer = tmr.start()
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
     place = (MODELS, crs_lib.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
-    network, content = networks.load_network(*place)
+    network, content = registry.load_network(*place)
     counter = content["constants"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
-    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    stems = features.load(data.stems, SAMPLE_RATE, device)
     groups = make_groups(stems, data, counter, content["metrics"]["validation"]["epoch"] + 1)
     table = ask(groups, network, counter["N_FFT"], data.stems)
     answers = metrics.audit_answers([table])
 
     constants = {**CONSTANTS, "OVERSAMPLE": counter["OVERSAMPLE"]}
-    run = report.new_run(crs_lib.AUDIT, COUNTER_MODEL, constants, data.stamps)
-    pictures.draw_audit(run.folder / "audit.png", run.synthetic, answers)
+    run = run_records.new_run(crs_lib.AUDIT, COUNTER_MODEL, constants, data.stamps)
+    plots.draw_audit(run.folder / "audit.png", run.synthetic, answers)
     record = {
-        **report.header(run, networks.machine(device)),
+        **run_records.header(run, registry.machine(device)),
         "seconds": tmr.seconds(timer),
         "audited": content["run"],
         "test": answers,
     }
-    report.write_answers(run.folder, table)
-    note = report.SYNTHETIC_NOTE if run.synthetic else ""
-    print(report.write_table(run.folder / "audit.md", report.audit_rows(answers, [SET]), note))
-    crs_lib.write_json(run.folder / report.RECORD, record)
+    run_records.write_answers(run.folder, table)
+    note = markdown.SYNTHETIC_NOTE if run.synthetic else ""
+    print(markdown.write_table(run.folder / "audit.md", markdown.audit_rows(answers, [SET]), note))
+    crs_lib.write_json(run.folder / run_records.RECORD, record)
     print(f"run: {run.folder}")
     print(f"done in {tmr.elapsed(timer)}")
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

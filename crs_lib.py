@@ -1,27 +1,17 @@
-"""Paths of every step, replacing folders whole, and constants from the command line.
+"""Paths of every step; making and replacing folders and files.
 
 It imports nothing that takes time, so that every script starts fast.
 """
 
-import errno
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Scripts ask this module alone: for paths, and for what has to do with their constants.
-from command_line import HERE, command
-from command_line import constants_from_command_line as constants_from_command_line
-from command_line import flag_of as flag_of
-from command_line import read_constants as read_constants
-from command_line import words as words
-from good_values import GOOD_VALUES
-
+HERE = Path(__file__).resolve().parent  # where the scripts lie
 PARTS = ("train", "val", "test")
-SETS = GOOD_VALUES["SET"]  # of division
 # The scripts that leave runs: their folders and weights are called after them.
 COUNTER = "audio_source_counter"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT"
@@ -30,7 +20,6 @@ FLOW = "overall_flow"
 AUDIT = "audit"
 PRETRAINED = "pretrained"  # weights that come with the project
 BOTH = "_both"  # behind the network's name in the two-label classifier's that was trained on both
-AT_END = ExitStack()  # what is undone when the script that runs has ended
 
 
 class InputError(Exception):
@@ -202,59 +191,4 @@ def write_json(path: Path, content: dict | list) -> None:
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def need(path: Path, script: str, **constants: object) -> None:
-    """Raise InputError, naming the script to run first, if an earlier step's output is missing."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is neither a file nor a folder: remove it")
-    if not path.exists():
-        raise InputError(f"{path} is missing: run  {command(script, **constants)}  first")
-
-
 # ------------------------------------------------------------------------------ running a script
-
-
-def run(
-    main: Callable[[], int | None],
-    dataset: str = "",
-    synthetic: Callable[[], bool] = lambda: False,
-) -> None:
-    """Run a script's main(); what a user can mend becomes one line on standard error, status 1.
-
-    dataset: the root of the prepared data; where it is synthetic (or `synthetic` says that it
-    will be) the first and the last line of output say so.
-    """
-    sys.stdout.reconfigure(errors="backslashreplace")  # a path may have what a terminal has not
-    try:
-        with AT_END:
-            if synthetic() or (dataset and is_synthetic(dataset)):
-                say_synthetic(dataset)
-            status = main()
-            if dataset and is_synthetic(dataset):
-                say_synthetic(dataset)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        status = 1
-    except BrokenPipeError:  # who reads the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = ": make room there and run it again" if full else ""
-        where = error.filename2 or error.filename or "a file"  # of a copy: what was written
-        print(f"{where}: {error.strerror or error}{advice}", file=sys.stderr)
-        status = 1
-    except (MemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split())
-        if not isinstance(error, MemoryError) and "memory" not in text:
-            raise
-        print(f"out of memory ({text[:100]}): try smaller constants, --batch say", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
-    sys.exit(status)
-
-
-def say_synthetic(dataset: str) -> None:
-    """Print the line that keeps synthetic results from being taken for real ones."""
-    print(f"SYNTHETIC: {dataset} holds the synthetic set, not real recordings", flush=True)

@@ -8,7 +8,7 @@ file is run with onnxruntime before it is kept, and held against PyTorch.
 Reads   three weights from models/: counter, single-label, two-label.
 Writes  exported/audio_source_counter_asc_set1_4k.onnx and those of the two classifiers.
 How many  3 files, 39 MB at 4 kHz.
-Takes   a minute on 2 CPU cores. Needs  pip install -r requirements-onnx.txt.
+Takes   a minute on 2 CPU cores. Needs  pip install -r requirements/onnx.txt.
 """
 
 import json
@@ -23,13 +23,14 @@ import torch
 from torch import nn
 
 import crs_lib
-import esc10_data
-import hearing
-import labellers
-import networks
 import tmr
 from crs_lib import InputError
-from good_values import FROM_WEIGHTS
+from pipeline.data import audio
+from pipeline.files import running
+from pipeline.inference import choose_weights
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
+from pipeline.settings.good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python export_onnx.py --set 3
 MODELS = "models"  # finished weights
@@ -38,7 +39,7 @@ SET = 0  # division set, that the weights were trained on; 0: that of those in t
 SAMPLE_RATE = 0  # Hz, of the weights; 0: that of those in the folder
 COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the folder
 CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
-crs_lib.constants_from_command_line(globals(), **FROM_WEIGHTS)
+command_line.constants_from_command_line(globals(), **FROM_WEIGHTS)
 
 EXTRAS = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
@@ -61,18 +62,18 @@ class FromSamples(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
-        logits = self.network(hearing.features(esc10_data.level_rms(samples), self.n_fft))
+        logits = self.network(features.features(audio.level_rms(samples), self.n_fft))
         return logits, self.scores_of(logits)
 
 
 def description(task: str, content: dict) -> dict[str, str]:
-    """What a file says of itself, as its metadata. content: what checkpoints.save_weights wrote."""
+    """What a file says of itself, as its metadata. content: see weights_file.save_weights."""
     outputs = ["one class", "two classes"] if task == "counter" else content["classes"]
     return {
         "task": task,
         "outputs": json.dumps(outputs),  # what each logit and score stands for
         "sample_rate": str(content["constants"]["SAMPLE_RATE"]),
-        "clip_seconds": str(esc10_data.CLIP_SECONDS),
+        "clip_seconds": str(audio.CLIP_SECONDS),
         "run": content["run"],
         "synthetic": json.dumps(content["synthetic"]),
     }
@@ -84,7 +85,7 @@ def export(whole: FromSamples, sample_rate: int, path: Path, metadata: dict) -> 
     whole: on the CPU, in evaluation mode. Returns by how much logits and scores of loud noise, of
     soft and of silence differ from PyTorch's at most. Raises InputError if by more than CLOSE.
     """
-    samples = torch.rand(3, esc10_data.CLIP_SECONDS * sample_rate) - 0.5
+    samples = torch.rand(3, audio.CLIP_SECONDS * sample_rate) - 0.5
     samples *= torch.tensor([[1.0], [0.01], [0.0]])
     # The exporter warns of its own ways, and of libraries that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -128,18 +129,18 @@ def main() -> None:
     lacking = [name for name in EXTRAS if find_spec(name) is None]
     if lacking:
         raise InputError(
-            f"{', '.join(lacking)}: not installed; run  pip install -r requirements-onnx.txt  first"
+            f"{', '.join(lacking)}: not installed; run  pip install -r requirements/onnx.txt  first"
         )
     timer = tmr.start()
-    cpu = networks.choose_device("cpu")
-    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu)
+    cpu = registry.choose_device("cpu")
+    trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu)
     for task, (network, content) in trained.items():
         constants = content["constants"]
         rate = constants["SAMPLE_RATE"]
-        script = labellers.SCRIPT_OF[task]
+        script = choose_weights.SCRIPT_OF[task]
         name = crs_lib.run_name(script, constants["MODEL"], constants["SET"], rate)
         path = Path(EXPORTED, f"{name}.onnx")
-        whole = FromSamples(network, constants["N_FFT"], networks.SCORES_OF[task]).eval()
+        whole = FromSamples(network, constants["N_FFT"], heads.SCORES_OF[task]).eval()
         difference = export(whole, rate, path, description(task, content))
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, within {difference:.0e} of PyTorch's answers")
@@ -149,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main)
+    running.run(main)

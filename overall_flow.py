@@ -27,14 +27,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import crs_lib
-import hearing
-import metrics
-import networks
-import pictures
-import report
-import set_data
 import tmr
 from crs_lib import InputError
+from pipeline.data import set_data
+from pipeline.evaluation import metrics, plots, run_records
+from pipeline.files import running
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
 from UNet_utils import audio_STFT_torch
 
 # ---- constants: edit here, or override, e.g.  python overall_flow.py --set 3
@@ -49,7 +48,7 @@ CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 SEED = 0  # of the training mixtures that the give-away baseline learns from
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = command_line.constants_from_command_line(globals())
 
 # Ways whose threshold of two is chosen for names: the column of their chance of two, and the way
 # that has the same names but the true count.
@@ -89,7 +88,7 @@ def giveaway_chances(
     learned, *asked = (
         np.concatenate(
             [
-                giveaways(hearing.waveforms_of(stems, batch), counter["N_FFT"])
+                giveaways(features.waveforms_of(stems, batch), counter["N_FFT"])
                 for batch in np.array_split(part, max(1, len(part) // 256))
             ]
         )
@@ -131,7 +130,7 @@ def best_of(
 def logits_of(trained: dict, stems: torch.Tensor, rows: np.ndarray) -> dict[str, torch.Tensor]:
     """Task -> the logits of its network, float32 (clips, outputs)."""
     return {
-        task: networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
+        task: heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
     }
 
@@ -153,15 +152,15 @@ def predictions(
     # Behind the counter's two logits stand those of the names that it learned beside the count.
     counts, names = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
     single, two_label = (
-        networks.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
+        heads.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
     )
     rivals = logits["both"]
     table = set_data.recordings_of(data.stems, rows)
     table["count"] = 1 + counts.argmax(dim=1).numpy()
-    table["score_two"] = networks.SCORES_OF["counter"](counts)[:, 1].numpy()
+    table["score_two"] = heads.SCORES_OF["counter"](counts)[:, 1].numpy()
     # The rival has odds of two as well: of all pairs of its names against all single ones.
     odds = counts[:, 1] - counts[:, 0]
-    rivals_odds = networks.pair_logits(rivals).logsumexp(dim=1) - rivals.logsumexp(dim=1)
+    rivals_odds = heads.pair_logits(rivals).logsumexp(dim=1) - rivals.logsumexp(dim=1)
     table["together_score_two"] = torch.sigmoid((odds + rivals_odds) / 2).numpy()
 
     counted = (table["count"] == 2).to_numpy()
@@ -235,23 +234,23 @@ def thresholds_for_names(table: pd.DataFrame) -> dict[str, float]:
 
 def main() -> None:
     timer = tmr.start()
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
     tasks = {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL),
         "single": (crs_lib.SINGLE, CLASSIFIER_MODEL),
         "two_label": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL),
         "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH),
     }
-    trained = networks.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
+    trained = registry.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
     network, content = trained["counter"]
-    trained["counter"] = networks.remember_names(network, content["forgotten"]), content
+    trained["counter"] = heads.remember_names(network, content["forgotten"]), content
     counter = content["constants"]
 
     oversample = counter["OVERSAMPLE"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, oversample)
     if data.classes != content["classes"]:
         raise InputError(f"{MODELS}: the weights name other classes than {DATASET} holds")
-    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    stems = features.load(data.stems, SAMPLE_RATE, device)
 
     validation_rows, test_rows = (
         np.concatenate([data.singles[part], data.mixtures[part]]) for part in ("val", "test")
@@ -267,22 +266,22 @@ def main() -> None:
 
     model = crs_lib.flow_model(COUNTER_MODEL, CLASSIFIER_MODEL)
     constants = {**CONSTANTS, "OVERSAMPLE": oversample}
-    run = report.new_run(crs_lib.FLOW, model, constants, data.stamps)
-    record = report.make_record(
+    run = run_records.new_run(crs_lib.FLOW, model, constants, data.stamps)
+    record = run_records.make_record(
         run,
         metrics.flow_figures,
         table,
         history=[],
         seconds=tmr.seconds(timer),
-        machine_used=networks.machine(device),
+        machine_used=registry.machine(device),
         trained_in={task: content["run"] for task, (_, content) in trained.items()},
         counter=metrics.unweighted(metrics.counter_figures, table),
         thresholds=thresholds,
     )
-    pictures.plot_flow(run, record)
-    answers = pictures.named_and_absent(table["truth"], table["with_counter"])
-    pictures.plot_confusion(run, *answers, data.classes, "a class in it, and what was named")
-    report.write_run(run, record, table, validation)
+    plots.plot_flow(run, record)
+    answers = plots.named_and_absent(table["truth"], table["with_counter"])
+    plots.plot_confusion(run, *answers, data.classes, "a class in it, and what was named")
+    run_records.write_run(run, record, table, validation)
     ways = [way for way in metrics.WAYS if way in record["test"]]
     width = max(map(len, ways))
     for way in ways:
@@ -293,4 +292,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -28,11 +28,12 @@ import torch
 from tqdm import tqdm
 
 import crs_lib
-import labellers
-import listening
-import networks
 from crs_lib import InputError
-from good_values import FROM_WEIGHTS
+from pipeline.files import running
+from pipeline.inference import choose_weights, classify
+from pipeline.networks import registry
+from pipeline.settings import command_line
+from pipeline.settings.good_values import FROM_WEIGHTS
 
 # ---- constants: edit here, or override, e.g.  python predict.py --json garden.wav street/
 RECORDINGS = []  # sound files, or folders of them
@@ -48,7 +49,7 @@ PLOT = False  # draw a picture, <file name>.png, into OUT
 OUT = "predictions"  # folder of labels and pictures
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-crs_lib.constants_from_command_line(
+command_line.constants_from_command_line(
     globals(),
     positional="RECORDINGS",
     **FROM_WEIGHTS,
@@ -91,7 +92,7 @@ def answers(
         try:
             if os.path.isdir(path):
                 raise InputError(f"{path}: holds no sound files ({' '.join(SUFFIXES)})")
-            answer = listening.answer(path, trained, device)
+            answer = classify.answer(path, trained, device)
             if LABELS:
                 write_labels(Path(OUT, f"{name}.txt"), answer["spans"])
             if PLOT:
@@ -111,12 +112,12 @@ def write_labels(path: Path, spans: list) -> None:
 
 def draw(recording: Path, path: Path, answer: dict, trained: dict, device: torch.device) -> None:
     """Draw a recording that was answered."""
-    import pictures  # half a second that only pictures need
+    from pipeline.evaluation import plots  # half a second that only pictures need
 
-    figure = pictures.draw_recording(
-        recording.name, answer, *listening.columns_of(recording, answer["seconds"], trained, device)
+    figure = plots.draw_recording(
+        recording.name, answer, *classify.columns_of(recording, answer["seconds"], trained, device)
     )
-    pictures.save_picture(figure, path, trained["counter"][1]["synthetic"])
+    plots.save_picture(figure, path, trained["counter"][1]["synthetic"])
 
 
 # ---------------------------------------------------------------- answers as text, a line at a time
@@ -180,13 +181,13 @@ def as_csv(rows: Iterator[dict], synthetic: bool) -> Iterator[str]:
 def main() -> int:
     if JSON and CSV:
         raise InputError("--json and --csv: one of them")
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
     files = find_files(RECORDINGS)
     if LABELS or PLOT:
         refuse_same_names(files)
         if Path(OUT).exists() and not Path(OUT).is_dir():
             raise InputError(f"--out {OUT}: is a file; name a folder, for labels and pictures")
-    trained = labellers.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
+    trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
     synthetic = trained["counter"][1]["synthetic"]
     failed = []
     rows = answers(files, trained, device, failed)
@@ -203,4 +204,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main)
+    running.run(main)

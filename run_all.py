@@ -19,15 +19,13 @@ import sys
 from pathlib import Path
 
 import crs_lib
-import jobs
-import locks
-import pictures
-import report
-import stamps
-import summary
 import tmr
 from crs_lib import InputError
-from good_values import Between
+from pipeline.evaluation import plots, run_records, summary
+from pipeline.files import locks, provenance, running
+from pipeline.settings import command_line
+from pipeline.settings.good_values import Between
+from pipeline.training import jobs
 
 # ---- constants: edit here, or override, e.g.  python run_all.py --sets 1 2 3
 DATASET = "dataset"  # root of all prepared data
@@ -57,7 +55,7 @@ N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CP
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
-CONSTANTS = crs_lib.constants_from_command_line(
+CONSTANTS = command_line.constants_from_command_line(
     globals(),
     EPOCHS=range(0, 100_001),
     BATCH=range(0, 4097),
@@ -70,7 +68,7 @@ HEADLINE = [1, 2, 3, 4, 5]  # by whose test clips no network or constant was pic
 
 
 def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
-    """Run the command that `crs_lib.words` gave, with this Python, from the user's own folder."""
+    """Run the command of `command_line.words`, with this Python, from the user's own folder."""
     return subprocess.run(
         [sys.executable, str(crs_lib.HERE / words[1]), *words[2:]], check=False, **options
     )
@@ -78,9 +76,9 @@ def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
 
 def run_script(script: str, environment: dict[str, str] | None = None, **constants: object) -> None:
     """Run a script with these constants; its failure ends this one."""
-    print(f"\n$ {crs_lib.command(script, **constants)}", flush=True)
+    print(f"\n$ {command_line.command(script, **constants)}", flush=True)
     status = start(
-        crs_lib.words(script, **constants), env={**os.environ, **(environment or {})}
+        command_line.words(script, **constants), env={**os.environ, **(environment or {})}
     ).returncode
     if status:
         raise InputError(f"{script} ended with status {status}: its message stands above")
@@ -89,7 +87,7 @@ def run_script(script: str, environment: dict[str, str] | None = None, **constan
 def is_whole(esc50: Path) -> bool:
     """Whether an ESC-50 folder is there and whole."""
     try:
-        return bool(stamps.esc10_rows(esc50))
+        return bool(provenance.esc10_rows(esc50))
     except InputError:
         return False
 
@@ -104,14 +102,14 @@ def get_esc50() -> dict[str, object]:
     if esc10.exists() and not named and not is_whole(esc50):
         print(f"{esc50} is not there: going on with the recordings in {esc10}")
         return handed
-    words = crs_lib.words("0_get_esc50.py", DATASET=DATASET, ESC50_DIR=ESC50_DIR)
+    words = command_line.words("0_get_esc50.py", DATASET=DATASET, ESC50_DIR=ESC50_DIR)
     got = start(words, stdout=subprocess.PIPE, text=True)
     if got.returncode == 0:
         print(f"$ {' '.join(words)}\n{got.stdout}", end="", flush=True)
         return handed
     if named or crs_lib.is_synthetic(DATASET):
         raise InputError("there is no whole ESC-50 folder: the message stands above")
-    crs_lib.say_synthetic(DEMO)
+    running.say_synthetic(DEMO)
     print("ESC-50 is neither there nor to be downloaded: everything below runs on a stand-in")
     handed["DATASET"] = DEMO
     for name in ("RESULTS", "MODELS"):
@@ -123,7 +121,7 @@ def get_esc50() -> dict[str, object]:
 
 def all_constants(script: str, handed: dict) -> dict:
     """The constants that a script has when these are handed to it."""
-    known = crs_lib.read_constants(crs_lib.HERE / script)
+    known = command_line.read_constants(crs_lib.HERE / script)
     return {name: handed.get(name, default) for name, (default, _) in known.items()}
 
 
@@ -146,7 +144,7 @@ def prepare(handed: dict) -> None:
     handed = {**handed, "SET": SETS[0]}
     esc50 = crs_lib.esc50_dir(dataset, ESC50_DIR)
     if is_whole(esc50):
-        esc10 = stamps.esc10_fingerprint(esc50, stamps.esc10_rows(esc50))
+        esc10 = provenance.esc10_fingerprint(esc50, provenance.esc10_rows(esc50))
     else:  # what was made of it is there
         esc10 = ""
         del steps["0_make_esc10.py"]
@@ -154,10 +152,10 @@ def prepare(handed: dict) -> None:
         constants = all_constants(script, handed)
         # What the steps' stamps hold beyond constants: the data they saw.
         constants["ESC10"] = esc10
-        constants["DIVISION"] = stamps.division_fingerprint(texts)
+        constants["DIVISION"] = provenance.division_fingerprint(texts)
         # All mixtures hold those of any set: nobody's 72,000 files give way to 720.
         choices = [constants, {**constants, "WRITE": "all"}]
-        if not REDO and any(stamps.is_up_to_date(dataset, output, c) for c in choices):
+        if not REDO and any(provenance.is_up_to_date(dataset, output, c) for c in choices):
             print(f"{output} is up to date")
         else:
             run_script(script, **handed)
@@ -192,7 +190,7 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
         finished = finished_run(names[task], script, constants)
         kept[task] = finished if is_of_counter(finished, kept.get("counter")) else None
     flow = finished_run(flow_name(set_number), crs_lib.FLOW, handed)
-    is_tested = bool(flow) and report.read_record(flow)["trained_in"] == {
+    is_tested = bool(flow) and run_records.read_record(flow)["trained_in"] == {
         task: run and run.name for task, run in kept.items()
     }
     for task, (script, _, constants) in trainings.items():
@@ -201,7 +199,7 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
             print(f"{kept[task]} is finished")
         else:
             run_script(f"{script}.py", environment, **constants)
-            kept[task] = report.newest_finished(Path(handed["RESULTS"]), names[task])
+            kept[task] = run_records.newest_finished(Path(handed["RESULTS"]), names[task])
             if task == "counter":
                 kept = {
                     n: run if is_of_counter(run, kept[task]) else None for n, run in kept.items()
@@ -213,8 +211,8 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
 
     name = crs_lib.run_name(crs_lib.AUDIT, COUNTER_MODEL, set_number, SAMPLE_RATE)
     audit = finished_run(name, crs_lib.AUDIT, handed)
-    counter = report.newest_finished(Path(handed["RESULTS"]), names["counter"])
-    if audit and report.read_record(audit)["audited"] == counter.name:
+    counter = run_records.newest_finished(Path(handed["RESULTS"]), names["counter"])
+    if audit and run_records.read_record(audit)["audited"] == counter.name:
         print(f"{audit} is finished")
     else:
         run_script(f"{crs_lib.AUDIT}.py", environment, **handed)
@@ -222,7 +220,7 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
 
 def is_of_counter(run: Path | None, counter: Path | None) -> bool:
     """Whether a training, where it took a counter's names (--shared), took those of this one."""
-    taken_from = run and report.read_record(run).get("taken_from")
+    taken_from = run and run_records.read_record(run).get("taken_from")
     return not taken_from or taken_from == (counter and counter.name)
 
 
@@ -230,24 +228,26 @@ def finished_run(name: str, script: str, handed: dict) -> Path | None:
     """The newest finished run of that name, if it is of the script's method and these constants,
     saw this data, and nothing is to be done again.
     """
-    folder = report.newest_finished(Path(handed["RESULTS"]), name)
+    folder = run_records.newest_finished(Path(handed["RESULTS"]), name)
     if REDO or folder is None:
         return None
-    record = report.read_record(folder)
+    record = run_records.read_record(folder)
     constants = all_constants(f"{script}.py", handed)
     # What the flow and the audit take over from the counter's weights.
     constants.setdefault("OVERSAMPLE", record["constants"]["OVERSAMPLE"])
-    data = report.data_stamps(constants)
-    if other := report.other_work(record, script, constants, data):
+    data = run_records.data_stamps(constants)
+    if other := run_records.other_work(record, script, constants, data):
         print(f"{folder} is finished, but not kept: {other}")
     return None if other else folder
 
 
 def has_weights(run: Path, path: Path) -> bool:
     """Whether the finished weights at `path` are those of this run."""
-    import checkpoints  # and with it torch, two seconds that only this case needs
+    from pipeline.networks import (
+        weights_file,  # and with it torch, two seconds that only this case needs
+    )
 
-    return path.exists() and checkpoints.read_weights(path)["run"] == run.name
+    return path.exists() and weights_file.read_weights(path)["run"] == run.name
 
 
 def flow_name(set_number: int) -> str:
@@ -269,11 +269,11 @@ def show_summary(handed: dict) -> None:
         flows = [flow_name(number) for number in dict.fromkeys(sets)]
         over_sets = summary.summarise(results, flows, path)
         print("\n" + summary.summary_table(over_sets))
-        drawn += pictures.plot_summary(results, over_sets, path)
+        drawn += plots.plot_summary(results, over_sets, path)
     drawn += [file for run in over_sets["runs"] for file in sorted((results / run).glob("*.png"))]
     print("pictures:", *drawn, sep="\n  ")
     print(f"summary: {path} (and .csv, .md)")
-    print(f"a page of all this: {crs_lib.command('show_report.py', **handed)}")
+    print(f"a page of all this: {command_line.command('show_report.py', **handed)}")
 
 
 def main() -> None:
@@ -297,8 +297,8 @@ def main() -> None:
         show_summary(handed)
     print(f"done in {tmr.elapsed(timer)}")
     if handed["DATASET"] != DATASET:
-        crs_lib.say_synthetic(handed["DATASET"])
+        running.say_synthetic(handed["DATASET"])
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -21,17 +21,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-import checkpoints
 import crs_lib
-import hearing
-import metrics
-import networks
-import pictures
-import report
-import set_data
 import tmr
-import training
 from crs_lib import InputError
+from pipeline.data import set_data
+from pipeline.evaluation import metrics, plots, run_records
+from pipeline.files import running
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
+from pipeline.training import checkpoints, loop
 
 # ---- constants: edit here, or override, e.g.
 # python sep_opt_isocc_multi_random_volnorm_STFT.py --train-on both --epochs 8
@@ -63,7 +61,7 @@ BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs an
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = command_line.constants_from_command_line(globals())
 
 BOTH = TRAIN_ON == "both"
 SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epoch
@@ -79,7 +77,7 @@ def scores_of(logits: torch.Tensor) -> np.ndarray:
     """The score of each class, (clips, classes): its probability to be one of a mixture's two; for
     `both`, which is not told that there are two, its probability to be there.
     """
-    return (torch.sigmoid(logits) if BOTH else networks.scores_of_two(logits)).numpy()
+    return (torch.sigmoid(logits) if BOTH else heads.scores_of_two(logits)).numpy()
 
 
 def predictions(
@@ -122,7 +120,7 @@ def main() -> None:
     timer = tmr.start()
     if SHARED and (BOTH or TEST_UNSELECTED):
         raise InputError("--shared trains nothing: leave out --train-on both, --test-unselected")
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -136,16 +134,16 @@ def main() -> None:
     print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
-    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    stems = features.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED, SET, crs_lib.TWO_LABEL)
-    network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
+    loop.seed_everything(SEED, SET, crs_lib.TWO_LABEL)
+    network = registry.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     model = MODEL + crs_lib.BOTH * BOTH
     run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)
     history, more = [], {}
     if SHARED:
-        best, logits, more["taken_from"] = training.take_names(
+        best, logits, more["taken_from"] = loop.take_names(
             run,
             network,
             stems,
@@ -154,21 +152,21 @@ def main() -> None:
             validation_rows,
         )
     else:
-        history, best, logits = training.fit(
+        history, best, logits = loop.fit(
             run,
             network,
             stems,
             draw=lambda epoch: draw(epoch, data),
-            targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
+            targets=lambda rows: loop.many_hot(rows, labels, len(data.classes)),
             # Of `both` every class is a question of its own: it is not told how many there are.
-            loss=nn.BCEWithLogitsLoss() if BOTH else training.names_loss,
+            loss=nn.BCEWithLogitsLoss() if BOTH else loop.names_loss,
             validate=lambda logits: validate(logits, validation_rows, data),
             validation_rows=validation_rows,
             select_by=SELECT_BY,
         )
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
-        logits = networks.logits_of(network, stems, test_rows, N_FFT)
+        logits = heads.logits_of(network, stems, test_rows, N_FFT)
         return predictions(logits, test_rows, data, best.get("val_threshold"))
 
     table = test(test_rows)
@@ -177,24 +175,24 @@ def main() -> None:
         more["unselected"] = {"mixtures": len(never), "exact_pair": None}
         if len(never):
             found = test(never)
-            report.write_packed(run.folder / report.UNSELECTED, found)
+            run_records.write_packed(run.folder / run_records.UNSELECTED, found)
             figures = metrics.unweighted(metrics.two_label_figures, found)
             more["unselected"]["exact_pair"] = figures["exact_pair"]
 
     def draw_pictures() -> None:
         if history:
-            pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
-        answers = pictures.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
+            plots.plot_curves(run, history, best["epoch"], SELECT_BY)
+        answers = plots.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
         title = "a class in it, and what was named"
-        pictures.plot_confusion(run, *answers, data.classes, title)
+        plots.plot_confusion(run, *answers, data.classes, title)
 
-    training.finish(
+    loop.finish(
         run,
         network,
         classes=data.classes,
         figures=metrics.two_label_figures,
         predictions=table,
-        validation=training.validation_table(logits, validation_rows, data, data.classes),
+        validation=loop.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
         draw_pictures=draw_pictures,
@@ -204,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-import checkpoints
 import crs_lib
-import hearing
-import metrics
-import networks
-import pictures
-import set_data
 import tmr
-import training
+from pipeline.data import set_data
+from pipeline.evaluation import metrics, plots
+from pipeline.files import running
+from pipeline.networks import features, heads, registry
+from pipeline.settings import command_line
+from pipeline.training import checkpoints, loop
 
 # ---- constants: edit here, or override, e.g.  python sep_opt_isocc_single_volnorm_STFT.py --set 3
 DATASET = "dataset"  # root of all prepared data
@@ -53,7 +52,7 @@ DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs and GPUs that have it
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
-CONSTANTS = crs_lib.constants_from_command_line(globals())
+CONSTANTS = command_line.constants_from_command_line(globals())
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
@@ -76,7 +75,7 @@ def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) 
 
 def main() -> None:
     timer = tmr.start()
-    device = networks.choose_device(DEVICE, THREADS)
+    device = registry.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels.
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, OVERSAMPLE)
@@ -86,11 +85,11 @@ def main() -> None:
     print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
-    stems = hearing.load(data.stems, SAMPLE_RATE, device)
+    stems = features.load(data.stems, SAMPLE_RATE, device)
 
     # 4. Train, pick the epoch by validation, test once.
-    training.seed_everything(SEED, SET, crs_lib.SINGLE)
-    network = networks.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
+    loop.seed_everything(SEED, SET, crs_lib.SINGLE)
+    network = registry.build(MODEL, len(data.classes), SAMPLE_RATE, N_FFT, device)
     run = checkpoints.start_run(crs_lib.SINGLE, MODEL, CONSTANTS, data.stamps)
     validation_rows = data.singles["val"]
 
@@ -100,36 +99,36 @@ def main() -> None:
 
     history, more = [], {}
     if SHARED:
-        best, logits, more["taken_from"] = training.take_names(
+        best, logits, more["taken_from"] = loop.take_names(
             run, network, stems, data.classes, validate, validation_rows
         )
     else:
-        history, best, logits = training.fit(
+        history, best, logits = loop.fit(
             run,
             network,
             stems,
             draw=lambda epoch: draw(epoch, data),
-            targets=lambda rows: training.many_hot(rows, labels, len(data.classes)),
-            loss=training.names_loss,  # of one name it is cross-entropy
+            targets=lambda rows: loop.many_hot(rows, labels, len(data.classes)),
+            loss=loop.names_loss,  # of one name it is cross-entropy
             validate=validate,
             validation_rows=validation_rows,
             select_by=SELECT_BY,
         )
     test_rows = data.singles["test"]
-    table = predictions(networks.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    table = predictions(heads.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
 
     def draw_pictures() -> None:
         if history:
-            pictures.plot_curves(run, history, best["epoch"], SELECT_BY)
-        pictures.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
+            plots.plot_curves(run, history, best["epoch"], SELECT_BY)
+        plots.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
 
-    training.finish(
+    loop.finish(
         run,
         network,
         classes=data.classes,
         figures=metrics.single_figures,
         predictions=table,
-        validation=training.validation_table(logits, validation_rows, data, data.classes),
+        validation=loop.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
         draw_pictures=draw_pictures,
@@ -139,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

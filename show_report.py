@@ -27,15 +27,13 @@ import pandas as pd
 import torch
 
 import crs_lib
-import esc10_data
-import hearing
-import pictures
-import report
-import set_data
-import sound_files
-import summary
 import tmr
 from crs_lib import InputError
+from pipeline.data import audio, set_data
+from pipeline.evaluation import markdown, plots, run_records, summary
+from pipeline.files import running, sound_files
+from pipeline.networks import features
+from pipeline.settings import command_line, good_values
 
 # ---- constants: edit here, or override, e.g.  python show_report.py --sets 1 2 3
 DATASET = "dataset"  # root of all prepared data
@@ -46,9 +44,9 @@ SAMPLE_RATE = 4000  # Hz, of the runs
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
 NB_MISTAKES = 20  # shown, at most
-CONSTANTS = crs_lib.constants_from_command_line(globals(), NB_MISTAKES=range(1, 101))
+CONSTANTS = command_line.constants_from_command_line(globals(), NB_MISTAKES=range(1, 101))
 
-PAGE, TEMPLATE = "report.html", "show_report.html"
+PAGE, TEMPLATE = "report.html", "pipeline/evaluation/page.html"
 TITLES = {
     "counter": "Audio Source Counter",
     "single": "single-label classifier",
@@ -68,12 +66,14 @@ def find_flows() -> dict[int, Path]:
 
     Raises InputError where there is none, or none of a set that was asked for.
     """
-    flows = {number: report.newest_finished(Path(RESULTS), flow_name(number)) for number in SETS}
+    flows = {
+        number: run_records.newest_finished(Path(RESULTS), flow_name(number)) for number in SETS
+    }
     missing = [number for number, folder in flows.items() if folder is None]
-    are_all = set(SETS) == set(crs_lib.SETS)
+    are_all = set(SETS) == set(good_values.SETS)
     if missing and (not are_all or len(missing) == len(flows)):
         sets = missing[:1] if are_all else missing
-        command = crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": sets})
+        command = command_line.command("run_all.py", **{**CONSTANTS, "SETS": sets})
         names = ", ".join(map(flow_name, sets))
         others = "" if len(missing) < len(flows) else other_flows()
         raise InputError(f"{RESULTS} has no finished run {names}: run  {command}  first{others}")
@@ -84,31 +84,31 @@ def other_flows() -> str:
     """The end of a message: what shows the newest flow of any network, rate and set; empty where
     there is none.
     """
-    flows = Path(RESULTS).glob(f"*_{crs_lib.FLOW}_*/{report.RECORD}")
-    found = sorted(flows, key=report.last_change)
+    flows = Path(RESULTS).glob(f"*_{crs_lib.FLOW}_*/{run_records.RECORD}")
+    found = sorted(flows, key=run_records.last_change)
     if not found:
         return ""
-    record = report.read_record(found[-1].parent)
+    record = run_records.read_record(found[-1].parent)
     counter_model, classifier_model = record["model"].split("-")
     its_own = {
-        "SETS": list(crs_lib.SETS),
+        "SETS": list(good_values.SETS),
         "SAMPLE_RATE": record["sample_rate"],
         "COUNTER_MODEL": counter_model,
         "CLASSIFIER_MODEL": classifier_model,
     }
-    command = crs_lib.command("show_report.py", **{**CONSTANTS, **its_own})
+    command = command_line.command("show_report.py", **{**CONSTANTS, **its_own})
     return f", or, as that is there,  {command}"
 
 
 def runs_of(flow: Path) -> dict[str, tuple[Path, dict]]:
     """Task -> folder and record of the training whose weights a flow used; and of the flow."""
-    of_flow = report.read_record(flow)
+    of_flow = run_records.read_record(flow)
     used = {**of_flow["trained_in"], "flow": flow.name}
     folders = {task: flow.parent / name for task, name in used.items()}
-    records = {task: report.read_record(folder) for task, folder in folders.items()}
+    records = {task: run_records.read_record(folder) for task, folder in folders.items()}
     gone = [str(folders[task]) for task, record in records.items() if record is None]
     if gone:
-        command = crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": [of_flow["set"]]})
+        command = command_line.command("run_all.py", **{**CONSTANTS, "SETS": [of_flow["set"]]})
         raise InputError(f"{', '.join(gone)}, of {flow.name}, is gone: run  {command}  again")
     return {task: (folders[task], records[task]) for task in used}
 
@@ -148,12 +148,12 @@ def sounds_of(clips: pd.Series, flow: dict) -> torch.Tensor:
     data = set_data.choose_files(DATASET, DIVISION_DIR, number, SAMPLE_RATE, oversample=1)
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
     names = set_data.recordings_of(data.stems, rows)["clip"]
-    now = report.data_stamps({**flow["constants"], "DATASET": DATASET, "OVERSAMPLE": 1})
+    now = run_records.data_stamps({**flow["constants"], "DATASET": DATASET, "OVERSAMPLE": 1})
     if any(flow["data"][name] != now[name] for name in now) or not clips.isin(names).all():
         raise InputError(f"{DATASET} does not hold what set {number} was tested on")
-    stems = hearing.load(data.stems, SAMPLE_RATE, torch.device("cpu"))
+    stems = features.load(data.stems, SAMPLE_RATE, torch.device("cpu"))
     chosen = rows[pd.Index(names).get_indexer(clips)]
-    return esc10_data.mix(*hearing.stems_of(stems, chosen))
+    return audio.mix(*features.stems_of(stems, chosen))
 
 
 def seen_and_heard(
@@ -172,10 +172,10 @@ def seen_and_heard(
         except InputError as error:
             reason = str(error)
             continue
-        spectrograms = hearing.features(sounds, counter["constants"]["N_FFT"])[:, 0].numpy()
+        spectrograms = features.features(sounds, counter["constants"]["N_FFT"])[:, 0].numpy()
         for row, sound, spectrogram in zip(rows, sounds.numpy(), spectrograms, strict=True):
             picture = folder / f"mistake{row}.png"
-            pictures.plot_spectrogram(picture, flow["synthetic"], spectrogram, SAMPLE_RATE)
+            plots.plot_spectrogram(picture, flow["synthetic"], spectrogram, SAMPLE_RATE)
             found[row] = picture, sound_files.wav_of(sound_files.to_pcm16(sound), SAMPLE_RATE)
     return found, reason
 
@@ -209,8 +209,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "summary.json")
         over_sets = summary.summarise(results, [flow_name(number) for number in runs], path)
-        confusion, counted, pairs, *audit = pictures.plot_summary(results, over_sets, path)
-        predictions = [report.read_predictions(flow).assign(set=n) for n, flow in flows.items()]
+        confusion, counted, pairs, *audit = plots.plot_summary(results, over_sets, path)
+        predictions = [
+            run_records.read_predictions(flow).assign(set=n) for n, flow in flows.items()
+        ]
         mistakes = worst_mistakes(pd.concat(predictions, ignore_index=True))
         heard, silent_because = seen_and_heard(mistakes, runs, Path(folder))
         note, figures = summary.summary_rows(over_sets)
@@ -224,13 +226,13 @@ def main() -> None:
             counted=counted,
             pairs=pairs,
             audit=audit,
-            audited=report.audit_rows(over_sets["audit"], over_sets["sets"]),
-            audit_command=crs_lib.command("run_all.py", **{**CONSTANTS, "SETS": list(runs)}),
+            audited=markdown.audit_rows(over_sets["audit"], over_sets["sets"]),
+            audit_command=command_line.command("run_all.py", **{**CONSTANTS, "SETS": list(runs)}),
             mistakes=mistakes.to_dict("records"),
             heard=heard,
             silent_because=silent_because,
             made=tmr.now(),
-            command=crs_lib.command("show_report.py", **CONSTANTS),
+            command=command_line.command("show_report.py", **CONSTANTS),
         )
     with crs_lib.replaced_file(results / PAGE) as part:
         part.write_text(page, encoding="utf-8")
@@ -242,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main, DATASET)
+    running.run(main, DATASET)

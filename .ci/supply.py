@@ -1,7 +1,7 @@
 """Show the known findings of every package that this project pins or that these bring in.
 
-Those of requirements.txt as they are installed, with all that they need; those of the other
-requirements*.txt (the page, the export) as they are pinned.
+Those of requirements.txt as they are installed, with all that they need; those of requirements/
+(the page, the export) as they are pinned.
 
     make supply
 

@@ -23,6 +23,7 @@ RESULTS = HERE / "results"
 sys.path.insert(0, str(ROOT))
 
 import crs_lib  # noqa: E402
+from pipeline.files import running  # noqa: E402
 
 QUESTIONS = (
     "mixing",
@@ -68,7 +69,7 @@ def prepared_root() -> str:
         handed = run_all.get_esc50()
         run_all.prepare(handed)
     if crs_lib.is_synthetic(handed["DATASET"]):
-        crs_lib.say_synthetic(handed["DATASET"])
+        running.say_synthetic(handed["DATASET"])
     return handed["DATASET"]
 
 
@@ -166,4 +167,4 @@ def finish(rows: list[dict], root: str = "", name: str = "") -> None:
         print(first, *(n.strip().rjust(w) for n, w in zip(numbers, widths[1:], strict=True)))
     crs_lib.write_json(RESULTS / f"{name or rows[0]['question']}.json", rows)
     if root and crs_lib.is_synthetic(root):
-        crs_lib.say_synthetic(root)
+        running.say_synthetic(root)

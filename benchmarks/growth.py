@@ -17,11 +17,9 @@ import numpy as np
 import pandas as pd
 
 import crs_lib
-import esc10_data
-import hearing
-import networks
-import set_data
-import sound_files
+from pipeline.data import audio, set_data
+from pipeline.files import sound_files
+from pipeline.networks import features, registry
 
 NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
@@ -40,7 +38,7 @@ def make_clips(root: Path, nb_classes: int) -> None:
         folder = crs_lib.rate_dir(root, SAMPLE_RATE) / name
         folder.mkdir(parents=True)
         for number in range(CLIPS_PER_CLASS):
-            clip = rng.uniform(-0.5, 0.5, esc10_data.CLIP_SECONDS * SAMPLE_RATE)
+            clip = rng.uniform(-0.5, 0.5, audio.CLIP_SECONDS * SAMPLE_RATE)
             sound_files.write_wav(folder / f"{name}{number}.wav", clip, SAMPLE_RATE)
             names.append((f"{name}{number}.wav", f"{class_index}-{number}"))
     crs_lib.rename_dir(root).symlink_to(crs_lib.rate_dir(root, SAMPLE_RATE).resolve())
@@ -57,15 +55,15 @@ def data_side(root: str) -> dict[str, float]:
 
     note("choose", lambda: set_data.choose_files(root, "", 1, SAMPLE_RATE, 1))
     data = found["choose"]
-    note("load", lambda: hearing.load(data.stems, SAMPLE_RATE, networks.choose_device("cpu")))
+    note("load", lambda: features.load(data.stems, SAMPLE_RATE, registry.choose_device("cpu")))
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
 
     def batches() -> None:
         for start in range(0, len(found["draw"]), BATCH):
             some = found["draw"][start : start + BATCH]
-            hearing.varied_features(found["load"], some, CONSTANTS)
+            features.varied_features(found["load"], some, CONSTANTS)
 
-    hearing.varied_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
+    features.varied_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
     note("batches", batches)
     return {**seconds, "drawn": len(found["draw"])}

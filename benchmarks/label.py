@@ -12,12 +12,11 @@ import bench_lib
 import numpy as np
 import soundfile as sf
 
-import checkpoints
 import crs_lib
-import esc10_data
-import listening
-import networks
-import report
+from pipeline.data import audio, esc10_data
+from pipeline.evaluation import run_records
+from pipeline.inference import classify
+from pipeline.networks import registry, weights_file
 
 SAMPLE_RATE = 4000
 NB_WARM = 100
@@ -26,7 +25,7 @@ TASKS = {
     "single": (crs_lib.SINGLE, "isocc", 0),  # as many as there are classes
     "two_label": (crs_lib.TWO_LABEL, "isocc", 0),
 }
-CPU = networks.choose_device("cpu")
+CPU = registry.choose_device("cpu")
 
 
 def random_weights(models: str, classes: list[str], **constants: object) -> None:
@@ -38,15 +37,15 @@ def random_weights(models: str, classes: list[str], **constants: object) -> None
         given = bench_lib.script(f"{script}.py").CONSTANTS
         given = {**given, "MODEL": model, "MODELS": models, **constants}
         size = (nb_outputs or len(classes), given["SAMPLE_RATE"], given["N_FFT"])
-        network = networks.build(given["MODEL"], *size, CPU)
-        run = report.Run(Path("none"), script, given["MODEL"], given, {}, commit="")
-        checkpoints.save_weights(run, network, classes, {}, {})
+        network = registry.build(given["MODEL"], *size, CPU)
+        run = run_records.Run(Path("none"), script, given["MODEL"], given, {}, commit="")
+        weights_file.save_weights(run, network, classes, {}, {})
 
 
 def long_recording(path: Path, clips: list[Path], minutes: int) -> Path:
     """Write clips one after the other, again and again, as one WAV."""
     with sf.SoundFile(path, "w", sf.info(clips[0]).samplerate, 1) as file:
-        for i in range(60 * minutes // esc10_data.CLIP_SECONDS):
+        for i in range(60 * minutes // audio.CLIP_SECONDS):
             file.write(sf.read(clips[i % len(clips)])[0])
     return path
 
@@ -71,11 +70,11 @@ def main() -> None:
         rows.append(bench_lib.row("label", "one clip, cold", min(colds)[0], peak_mb=colds[0][1]))
 
         tasks = {task: (script, model) for task, (script, model, _) in TASKS.items()}
-        trained = networks.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
+        trained = registry.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
         times = [
             bench_lib.seconds(
-                lambda path=path: listening.label(
-                    esc10_data.read_clip(path, SAMPLE_RATE)[None], trained, CPU
+                lambda path=path: classify.label(
+                    audio.read_clip(path, SAMPLE_RATE)[None], trained, CPU
                 )
             )
             for path in clips
@@ -89,7 +88,7 @@ def main() -> None:
         for part in (few, folder):
             nb_files = len(list(part.iterdir()))
             seconds, peak, _ = bench_lib.run_measured("predict.py", part, "--models", models)
-            times_real = nb_files * esc10_data.CLIP_SECONDS / seconds
+            times_real = nb_files * audio.CLIP_SECONDS / seconds
             work = f"a folder of {nb_files} clips, {times_real:.0f} x real time"
             rows.append(bench_lib.row("label", work, seconds, peak_mb=peak))
 

@@ -16,7 +16,7 @@ import bench_lib
 import numpy as np
 import soundfile as sf
 
-import esc10_data
+from pipeline.data import audio
 
 SAMPLE_RATE = 4000
 NB_STRAIGHTFORWARD = 1600
@@ -68,7 +68,7 @@ def main() -> None:
         script = bench_lib.script("0_2mix_norm_vol.py", DATASET=scratch, WRITE="all")
         mixtures = Path(scratch, "esc10_2mix_vol_norm_4k")
         files = [f"{a}_{b}.wav" for a, b in pairs]
-        content = bytes(44 + 2 * esc10_data.CLIP_SECONDS * SAMPLE_RATE)
+        content = bytes(44 + 2 * audio.CLIP_SECONDS * SAMPLE_RATE)
         ours, floors = [], []
         for nb_threads in (2, 1, 2):
             floors.append(floor(files, content, nb_threads))

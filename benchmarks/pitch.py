@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import soundfile as sf
 
-import esc10_data
+from pipeline.data import esc10_data
 
 SAMPLE_RATE = 4000
 MAX_SHIFT = 0.25  # semitones

@@ -14,9 +14,8 @@ import librosa
 import numpy as np
 import torch
 
-import esc10_data
-import hearing
-import networks
+from pipeline.data import audio
+from pipeline.networks import features, registry
 from UNet_utils import audio_STFT_torch
 
 N_FFT = 256
@@ -40,19 +39,19 @@ def bare_ffts(padded: torch.Tensor, window: torch.Tensor) -> None:
 
 def transformed_mixtures(stems: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     """What a training does: waveforms summed and levelled, their STFT, its magnitude."""
-    return hearing.features(hearing.waveforms_of(stems, pairs), N_FFT)[:, 0]
+    return features.features(features.waveforms_of(stems, pairs), N_FFT)[:, 0]
 
 
 def summed_spectra(stems: torch.Tensor, spectra: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     """The same without an FFT: cached spectra summed, and scaled as the waveforms would be."""
-    mixed = esc10_data.mix(stems[pairs[:, 0]], stems[pairs[:, 1]])
-    scale = esc10_data.LEVEL_RMS / (mixed**2).mean(dim=1) ** 0.5 / 2
-    magnitude = hearing.magnitudes_of(spectra[pairs[:, 0]] + spectra[pairs[:, 1]])
+    mixed = audio.mix(stems[pairs[:, 0]], stems[pairs[:, 1]])
+    scale = audio.LEVEL_RMS / (mixed**2).mean(dim=1) ** 0.5 / 2
+    magnitude = features.magnitudes_of(spectra[pairs[:, 0]] + spectra[pairs[:, 1]])
     return magnitude * scale[:, None, None]
 
 
 def main() -> None:
-    networks.choose_device("cpu")
+    registry.choose_device("cpu")
     rng = np.random.default_rng(0)
     clips = torch.from_numpy(rng.normal(0, 0.1, (NB_CLIPS, NB_SAMPLES)).astype(np.float32))
     padded = torch.nn.functional.pad(clips, (N_FFT // 2, N_FFT // 2))

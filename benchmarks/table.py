@@ -10,7 +10,8 @@ import bench_lib
 import pandas as pd
 
 import crs_lib
-import esc10_data
+from pipeline.data import esc10_data
+from pipeline.settings import good_values
 
 
 def straightforward(
@@ -40,7 +41,7 @@ def main() -> None:
     root = bench_lib.prepared_root()
     classes, numbers = esc10_data.class_numbers(crs_lib.rename_dir(root))
     texts = crs_lib.division_dir(root, "")
-    sets = [esc10_data.read_division(texts, k, numbers, "0_txt_div.py") for k in crs_lib.SETS]
+    sets = [esc10_data.read_division(texts, k, numbers, "0_txt_div.py") for k in good_values.SETS]
     table = esc10_data.mixture_table(classes, numbers, sets)
     theirs = straightforward(classes, numbers, sets)
     assert table.astype(str).equals(theirs.astype(str))

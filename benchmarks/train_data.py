@@ -11,17 +11,15 @@ import pandas as pd
 import soundfile as sf
 import torch
 
-import esc10_data
-import hearing
-import networks
-import set_data
+from pipeline.data import audio, set_data
+from pipeline.networks import features, registry
 from UNet_utils import audio_STFT_lib
 
 SAMPLE_RATE = 4000
 N_FFT = 256
 OVERSAMPLE = 5
 NB_STRAIGHTFORWARD = 512
-CPU = networks.choose_device("cpu")
+CPU = registry.choose_device("cpu")
 TRAININGS = {
     "counter": ("audio_source_counter.py", {}),
     "single-label": ("sep_opt_isocc_single_volnorm_STFT.py", {}),
@@ -33,10 +31,10 @@ TRAININGS = {
 def batches(script, root: str) -> list[torch.Tensor]:
     """Ours, from the files to the last batch."""
     data = set_data.choose_files(root, "", 1, SAMPLE_RATE, OVERSAMPLE)
-    stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
+    stems = features.load(data.stems, SAMPLE_RATE, CPU)
     rows = script.draw(0, data)
     for start in range(0, len(rows), script.BATCH):
-        last = hearing.varied_features(stems, rows[start : start + script.BATCH], script.CONSTANTS)
+        last = features.varied_features(stems, rows[start : start + script.BATCH], script.CONSTANTS)
     return last
 
 
@@ -55,15 +53,15 @@ def straightforward(rows: np.ndarray, stems: pd.DataFrame, loudest: float) -> to
 def main() -> None:
     root = bench_lib.prepared_root()
     data = set_data.choose_files(root, "", 1, SAMPLE_RATE, OVERSAMPLE)
-    originals = esc10_data.uploader(data.stems["file"][data.stems["copy"] == 0], SAMPLE_RATE)
+    originals = audio.uploader(data.stems["file"][data.stems["copy"] == 0], SAMPLE_RATE)
     loudest = np.abs(originals).max()
     lines = []
     for name, (file, constants) in TRAININGS.items():
         script = bench_lib.script(file, **constants)
         rows = script.draw(0, data)
         some = np.random.default_rng(0).permutation(rows)[:NB_STRAIGHTFORWARD]
-        stems = hearing.load(data.stems, SAMPLE_RATE, CPU)
-        mine = hearing.features(hearing.waveforms_of(stems, some[-1:]), N_FFT)[0]
+        stems = features.load(data.stems, SAMPLE_RATE, CPU)
+        mine = features.features(features.waveforms_of(stems, some[-1:]), N_FFT)[0]
         theirs = straightforward(some[-1:], data.stems, loudest)
         assert (mine - theirs).abs().max() <= 1e-4 * theirs.max()
         way = bench_lib.seconds(lambda rows=some: straightforward(rows, data.stems, loudest), 2)

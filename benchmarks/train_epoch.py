@@ -1,7 +1,7 @@
 """A whole epoch of each training, the data side and the network.
 
 Floor: the same steps of the same network on tensors that lie ready, and its validation. Ours:
-`training.fit` for one epoch, which makes its batches, validates, and writes its checkpoint.
+`loop.fit` for one epoch, which makes its batches, validates, and writes its checkpoint.
 """
 
 import tempfile
@@ -12,18 +12,17 @@ import bench_lib
 import numpy as np
 import torch
 
-import hearing
-import networks
-import report
-import set_data
-import training
+from pipeline.data import set_data
+from pipeline.evaluation import run_records
+from pipeline.networks import features, heads, registry
+from pipeline.training import loop
 
-CPU = networks.choose_device("cpu")
+CPU = registry.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
     "counter": ("audio_source_counter", 2 + 10, bench_lib.script("audio_source_counter.py").loss),
-    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, training.names_loss),
-    "two-label": ("sep_opt_isocc_multi_random_volnorm_STFT", 10, training.names_loss),
+    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, loop.names_loss),
+    "two-label": ("sep_opt_isocc_multi_random_volnorm_STFT", 10, loop.names_loss),
 }
 
 
@@ -47,7 +46,7 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
     script = bench_lib.script(f"{file}.py")
     constants = {**script.CONSTANTS, "EPOCHS": 1, "DATASET": root}
     data = set_data.choose_files(root, "", 1, script.SAMPLE_RATE, script.OVERSAMPLE)
-    stems = hearing.load(data.stems, script.SAMPLE_RATE, CPU)
+    stems = features.load(data.stems, script.SAMPLE_RATE, CPU)
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
     singles, mixtures = data.singles["val"], data.mixtures["val"]
     validated = {"counter": [singles, mixtures], "single-label": [singles], "two-label": [mixtures]}
@@ -57,18 +56,18 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
     def targets(rows: np.ndarray) -> torch.Tensor:
         if name == "counter":
             return script.targets(rows, labels, len(data.classes))
-        return training.many_hot(rows, labels, nb_outputs)
+        return loop.many_hot(rows, labels, nb_outputs)
 
-    def features(rows: np.ndarray) -> torch.Tensor:
-        return hearing.features(hearing.waveforms_of(stems, rows), script.N_FFT)
+    def batch_of(rows: np.ndarray) -> torch.Tensor:
+        return features.features(features.waveforms_of(stems, rows), script.N_FFT)
 
     def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def fit() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            training.fit(
-                report.Run(Path(folder), file, script.MODEL, constants, {}, commit=""),
+            loop.fit(
+                run_records.Run(Path(folder), file, script.MODEL, constants, {}, commit=""),
                 network,
                 stems,
                 draw=lambda epoch: rows,
@@ -80,9 +79,9 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
             )
 
     rate, batch = script.SAMPLE_RATE, script.BATCH
-    network = networks.build(script.MODEL, nb_outputs, rate, script.N_FFT, CPU)
-    batches = [(features(some), targets(some)) for some in split(rows, batch)]
-    validation = [features(some) for some in split(validation_rows, networks.EVALUATION_BATCH)]
+    network = registry.build(script.MODEL, nb_outputs, rate, script.N_FFT, CPU)
+    batches = [(batch_of(some), targets(some)) for some in split(rows, batch)]
+    validation = [batch_of(some) for some in split(validation_rows, heads.EVALUATION_BATCH)]
     ready_epoch(network, loss, batches[:4], validation[:1])  # warm up
     ours = bench_lib.seconds(fit)
     floor = bench_lib.seconds(lambda: ready_epoch(network, loss, batches, validation))

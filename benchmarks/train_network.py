@@ -14,9 +14,7 @@ import bench_lib
 import torch
 from torch import nn
 
-import cpu_speed
-import hearing
-import networks
+from pipeline.networks import cpu_speed, features, registry
 
 SAMPLE_RATE = 4000
 N_FFT = 256
@@ -67,7 +65,7 @@ def step_seconds(
         cpu_speed.keep_memory()
     torch.manual_seed(0)
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    network = networks.NETWORKS[model](nb_outputs, 129, 313, SAMPLE_RATE)
+    network = registry.NETWORKS[model](nb_outputs, 129, 313, SAMPLE_RATE)
     # `quicken` puts PyTorch's own in place of PyTorch's own where ours is not wanted.
     if not quick_dropout:
         cpu_speed.QuickDropout = nn.Dropout
@@ -76,7 +74,7 @@ def step_seconds(
     network = cpu_speed.quicken(network).train()
     network = network.to(memory_format=memory)
     forward = torch.compile(network) if compiled else network
-    spectrograms = hearing.features(torch.randn(size, 5 * SAMPLE_RATE) / 10, N_FFT)
+    spectrograms = features.features(torch.randn(size, 5 * SAMPLE_RATE) / 10, N_FFT)
     spectrograms = spectrograms.contiguous(memory_format=memory)
     targets = torch.arange(size) % nb_outputs
     optimiser = torch.optim.AdamW(network.parameters(), fused=fused)

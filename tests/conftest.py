@@ -16,7 +16,6 @@ from filelock import FileLock
 from hypothesis import settings
 
 HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
 # One thread a test: what they train is too small for more, and several tests run side by side.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -122,9 +121,6 @@ def load_script(name):
 
 def untrained_networks(folder):
     """Weights of a counter and both classifiers of ten classes, as random as they were born."""
-    benchmarks = str(HERE / "benchmarks")
-    if benchmarks not in sys.path:
-        sys.path.insert(0, benchmarks)
     load_script("benchmarks/label.py").random_weights(str(folder), list("abcdefghij"))
 
 

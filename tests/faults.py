@@ -20,21 +20,20 @@ import pytest
 from conftest import COUNTER, HERE, PREPARATION, SINGLE, TINY, TWO_LABEL, numbers
 from test_4_preparation import bytes_below
 
-import checkpoints
 import crs_lib
-import stamps
+from pipeline.files import provenance
+from pipeline.networks import weights_file
 
 CONTEXT = multiprocessing.get_context("forkserver")
 SLOW_IMPORTS = (
-    "demo_esc50",
-    "esc10_data",
     "librosa.core.audio",
     "librosa.effects",
-    "pictures",
+    "pipeline.data.synthetic_set",
+    "pipeline.evaluation.plots",
+    "pipeline.training.loop",
     "pooch",
     "scipy.signal",
     "torch._dynamo",
-    "training",
 )
 CONTEXT.set_forkserver_preload(list(SLOW_IMPORTS))
 # Of the audit events that Python raises, those before a change of which files there are.
@@ -227,7 +226,9 @@ class Step:
         else:
             (self.output / "set1").mkdir(parents=True)
             (self.output / "set1" / "set1_test.txt").write_text("of an earlier run")
-        crs_lib.write_json(stamps.stamp_path(str(root), self.name), {"constants": {}, "input": {}})
+        crs_lib.write_json(
+            provenance.stamp_path(str(root), self.name), {"constants": {}, "input": {}}
+        )
         (root / "esc10_mine").mkdir()
         for mine in MINE:
             (root / mine).write_text("mine")
@@ -246,8 +247,8 @@ class Step:
         own, others = self.parted(bytes_below(self.root))
         new, _ = self.parted(self.whole)
         assert own in (new, self.earlier, {}) and others == self.others
-        stamp = stamps.read_stamp(str(self.root), self.name)
-        if own and stamps.CUT_OFF not in stamp:
+        stamp = provenance.read_stamp(str(self.root), self.name)
+        if own and provenance.CUT_OFF not in stamp:
             is_new = stamp != {"constants": {}, "input": {}}
             assert own == (new if is_new else self.earlier)
 
@@ -283,7 +284,7 @@ class Training:
         """Whatever run is finished, has the figures; weights are whole; the earlier run is too."""
         assert all(found == expected for found in self.finished())
         for path in self.models.glob("*.pt"):
-            assert checkpoints.read_weights(path)
+            assert weights_file.read_weights(path)
         assert [path.read_text() for path in self.earlier.iterdir()] == ["earlier"] * 3
 
     def check_run_again(self, expected):

@@ -6,8 +6,9 @@ import threading
 import pytest
 
 import crs_lib
-import stamps
 import tmr
+from pipeline.files import provenance
+from pipeline.settings import command_line
 
 
 def test_elapsed_counts_days_hours_minutes_seconds():
@@ -85,31 +86,31 @@ def test_a_stamp_holds_while_constants_and_inputs_stay(tmp_path):
     root = str(tmp_path)
 
     def make(output, constants, inputs):
-        with stamps.made(root, tmp_path / output, constants, inputs):
+        with provenance.made(root, tmp_path / output, constants, inputs):
             pass
 
     make("first", {"A": 1}, [])
     make("second", {"B": 2}, ["first"])
     second = tmp_path / "second"
-    assert stamps.is_up_to_date(root, second, {"B": 2, "N_JOBS": 7})
-    assert not stamps.is_up_to_date(root, second, {"B": 3})
+    assert provenance.is_up_to_date(root, second, {"B": 2, "N_JOBS": 7})
+    assert not provenance.is_up_to_date(root, second, {"B": 3})
     make("first", {"A": 2}, [])
-    assert not stamps.is_up_to_date(root, second, {"B": 2})
+    assert not provenance.is_up_to_date(root, second, {"B": 2})
     make("second", {"B": 2}, ["first"])
-    assert stamps.is_up_to_date(root, second, {"B": 2})
+    assert provenance.is_up_to_date(root, second, {"B": 2})
     second.rmdir()
-    assert not stamps.is_up_to_date(root, second, {"B": 2})
+    assert not provenance.is_up_to_date(root, second, {"B": 2})
 
 
 def test_a_step_that_fails_leaves_the_earlier_output_and_its_stamp(tmp_path):
     """Without its stamp an output would count as somebody's own, and never as out of date."""
     root, made = str(tmp_path), tmp_path / "made"
-    with stamps.made(root, made, {"A": 1}, []) as part:
+    with provenance.made(root, made, {"A": 1}, []) as part:
         (part / "a").write_text("first")
-    with pytest.raises(ZeroDivisionError), stamps.made(root, made, {"A": 2}, []) as part:
+    with pytest.raises(ZeroDivisionError), provenance.made(root, made, {"A": 2}, []) as part:
         (part / "a").write_text("second")
         1 / 0  # noqa: B018
-    assert stamps.read_stamp(root, "made")["constants"] == {"A": 1}
+    assert provenance.read_stamp(root, "made")["constants"] == {"A": 1}
     assert (made / "a").read_text() == "first"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.json"]
 
@@ -127,7 +128,7 @@ def test_a_file_of_ones_own_is_not_replaced_by_a_folder(tmp_path):
 SCRIPT = '''"""What it does, 50 % of it."""
 
 import crs_lib
-import good_values
+from pipeline.settings import command_line, good_values
 
 lower_case = 3
 '''
@@ -139,7 +140,7 @@ SETS = [1]  # sets
 BOLD = False  # bold
 SHARE = 0.5  # share
 FILES = ["x"]  # files
-print(crs_lib.constants_from_command_line(globals(), {}))
+print(command_line.constants_from_command_line(globals(), {}))
 DERIVED = RATE * 2
 print(DERIVED)
 """
@@ -209,9 +210,9 @@ def test_one_constant_may_stand_without_a_flag(script):
 
 
 def test_a_command_names_only_what_differs():
-    command = crs_lib.command("0_downsampling.py", DATASET="my data", SAMPLE_RATE=4000, SET=3)
+    command = command_line.command("0_downsampling.py", DATASET="my data", SAMPLE_RATE=4000, SET=3)
     assert command == "python 0_downsampling.py --dataset 'my data'"
-    words = crs_lib.words("audio_source_counter.py", RESUME=True, REDRAW=False)
+    words = command_line.words("audio_source_counter.py", RESUME=True, REDRAW=False)
     assert words == ["python", "audio_source_counter.py", "--resume", "--no-redraw"]
 
 

@@ -8,9 +8,9 @@ import pytest
 import tiny_set
 from conftest import load_script
 
-import esc10_data
-import stamps
 from crs_lib import InputError
+from pipeline.data import esc10_data
+from pipeline.files import provenance
 
 # The digit that validates and the one that tests, of sets 1 to 10.
 VAL = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -259,7 +259,7 @@ def test_the_table_of_a_root_is_that_made_by_hand(here, tmp_path):
     sizes = [3 * len(parts[part]) ** 2 for part in ("train", "val", "test")]
     assert sizes == [243, 12, 12] and f"507 mixtures in {tmp_path}/esc10_mixes.csv; " in out
     assert "; set 1: 243 / 12 / 12 / 240 train / val / test / not used\n" in out
-    fingerprint = stamps.division_fingerprint(tmp_path / "esc10_811div_txts")
+    fingerprint = provenance.division_fingerprint(tmp_path / "esc10_811div_txts")
     stamp = json.loads((tmp_path / "esc10_mixes.csv.json").read_text())
     assert stamp == {"constants": {"DIVISION": fingerprint}, "input": {"esc10_rename": None}}
 

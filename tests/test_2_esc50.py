@@ -11,9 +11,9 @@ import pytest
 import soundfile as sf
 from conftest import load_script
 
-import demo_esc50
-import stamps
 from crs_lib import InputError
+from pipeline.data import synthetic_set
+from pipeline.files import provenance
 
 NAMES = [f"{fold}-{100 + n}-A-{n % 2}.wav" for n in range(6) for fold in (1, 2)]
 
@@ -41,7 +41,7 @@ def write_table(folder, header, rows, encoding="utf-8"):
 
 
 def names_of(folder):
-    return [row["filename"] for row in stamps.esc10_rows(folder)]
+    return [row["filename"] for row in provenance.esc10_rows(folder)]
 
 
 def refused(call, *given):
@@ -55,7 +55,7 @@ def test_the_rows_of_esc10_are_those_it_marks(tmp_path):
     folder = esc50(tmp_path / "a", marks=marks)
     expected = [n for n, mark in zip(NAMES, marks, strict=True) if mark.strip().lower() in "true1"]
     assert names_of(folder) == expected and len(expected) == 8
-    assert stamps.esc10_rows(folder)[1] == {
+    assert provenance.esc10_rows(folder)[1] == {
         "filename": NAMES[2], "fold": "1", "category": "rain", "esc10": " TRUE"
     }  # fmt: skip
 
@@ -68,21 +68,21 @@ def test_clips_of_other_classes_may_be_missing_those_of_esc10_may_not(tmp_path):
     for nb_gone, names in ((3, ", ".join(NAMES[:3])), (4, ", ".join(NAMES[:3]) + ", ...")):
         for name in NAMES[:nb_gone]:
             (folder / "audio" / name).unlink(missing_ok=True)
-        message = refused(stamps.esc10_rows, folder)
+        message = refused(provenance.esc10_rows, folder)
         assert message.endswith(f"audio/ lacks {nb_gone} of 10 ESC-10 clips ({names})")
 
 
 def test_a_real_folder_has_four_hundred_clips_or_more(tmp_path):
     folder = esc50(tmp_path / "a", synthetic=False)
     table = folder / "meta" / "esc50.csv"
-    assert refused(stamps.esc10_rows, folder) == f"{table} has 10 ESC-10 rows, not 400 or more"
+    assert refused(provenance.esc10_rows, folder) == f"{table} has 10 ESC-10 rows, not 400 or more"
     rows = [[f"{n}.wav", "1", "dog", "True"] for n in range(400)]
     for name, *_ in rows:
         (folder / "audio" / name).touch()
     write_table(folder, ("filename", "fold", "category", "esc10"), rows)
     assert len(names_of(folder)) == 400
     write_table(folder, ("filename", "fold", "category", "esc10"), rows[1:])
-    assert refused(stamps.esc10_rows, folder) == f"{table} has 399 ESC-10 rows, not 400 or more"
+    assert refused(provenance.esc10_rows, folder) == f"{table} has 399 ESC-10 rows, not 400 or more"
 
 
 def test_a_synthetic_folder_has_a_clip_or_more(tmp_path):
@@ -90,7 +90,7 @@ def test_a_synthetic_folder_has_a_clip_or_more(tmp_path):
     assert names_of(folder) == NAMES[-1:]
     shutil.rmtree(folder)
     folder = esc50(tmp_path / "a", marks=["False"] * 12)
-    assert refused(stamps.esc10_rows, folder).endswith(" has 0 ESC-10 rows, not 1 or more")
+    assert refused(provenance.esc10_rows, folder).endswith(" has 0 ESC-10 rows, not 1 or more")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_columns_that_are_read_are_there_once(tmp_path, header, message):
     if message is None:
         assert names_of(folder) == NAMES[:10]
     else:
-        assert refused(stamps.esc10_rows, folder).endswith(f"esc50.csv{message}")
+        assert refused(provenance.esc10_rows, folder).endswith(f"esc50.csv{message}")
 
 
 def test_a_clip_stands_in_the_table_once(tmp_path):
@@ -115,7 +115,7 @@ def test_a_clip_stands_in_the_table_once(tmp_path):
     header = ("filename", "category", "esc10")
     rows = [[name, "dog", "1"] for name in [*NAMES[:5], *NAMES[:4]]]
     write_table(folder, header, [*rows, [NAMES[5], "dog", "0"], [NAMES[5], "dog", "1"]])
-    message = refused(stamps.esc10_rows, folder)
+    message = refused(provenance.esc10_rows, folder)
     assert message.endswith(f"esc50.csv has {', '.join(NAMES[:3])} more than once")
     write_table(folder, header, [*rows[:5], [NAMES[5], "dog", "0"], [NAMES[5], "dog", "1"]])
     assert names_of(folder) == NAMES[:6]
@@ -125,16 +125,16 @@ def test_a_folder_without_a_table_or_with_another_coding_is_refused(tmp_path):
     folder = esc50(tmp_path / "a")
     rows = [["a.wav", "hübsch", "True"]]
     write_table(folder, ("filename", "category", "esc10"), rows, encoding="latin-1")
-    assert "esc50.csv: not a table in UTF-8" in refused(stamps.esc10_rows, folder)
+    assert "esc50.csv: not a table in UTF-8" in refused(provenance.esc10_rows, folder)
     write_table(folder, ("filename", "category", "esc10"), rows[:0], encoding="utf-8-sig")
-    assert "has 0 ESC-10 rows" in refused(stamps.esc10_rows, folder)
+    assert "has 0 ESC-10 rows" in refused(provenance.esc10_rows, folder)
     write_table(folder, ("filename", "category", "esc10"), [["a.wav", "x" * 200_000, "True"]])
-    assert "esc50.csv: not a table in UTF-8 (field larger" in refused(stamps.esc10_rows, folder)
+    assert "esc50.csv: not a table in UTF-8 (field larger" in refused(provenance.esc10_rows, folder)
     (folder / "meta" / "esc50.csv").write_bytes(b"")
-    message = refused(stamps.esc10_rows, folder)
+    message = refused(provenance.esc10_rows, folder)
     assert message.endswith("esc50.csv has no column filename, category, esc10")
     (folder / "meta" / "esc50.csv").unlink()
-    assert refused(stamps.esc10_rows, folder).endswith("meta/esc50.csv is missing")
+    assert refused(provenance.esc10_rows, folder).endswith("meta/esc50.csv is missing")
 
 
 @pytest.mark.parametrize("column", ["filename", "category"])
@@ -142,45 +142,46 @@ def test_a_folder_without_a_table_or_with_another_coding_is_refused(tmp_path):
 def test_a_name_that_leads_elsewhere_is_refused_where_it_is_read(column, bad):
     row = {"filename": "a.wav", "category": "dog", "esc10": "True", column: bad}
     message = f"table, row 7: {column} is {bad or ''!r}, not a plain name"
-    assert refused(stamps.is_esc10, row, "table, row 7") == message
-    assert stamps.is_esc10({**row, "esc10": "False"}, "") is False
-    assert stamps.is_esc10({**row, column: "a b.c"}, "") is True
+    assert refused(provenance.is_esc10, row, "table, row 7") == message
+    assert provenance.is_esc10({**row, "esc10": "False"}, "") is False
+    assert provenance.is_esc10({**row, column: "a b.c"}, "") is True
 
 
 def test_a_mark_is_one_of_four_words(tmp_path):
     for bad in ("", "yes", "2", "tru", None):
         row = {"filename": "a.wav", "category": "dog", "esc10": bad}
         assert (
-            refused(stamps.is_esc10, row, "there") == f"there: esc10 is {bad!r}, not True or False"
+            refused(provenance.is_esc10, row, "there")
+            == f"there: esc10 is {bad!r}, not True or False"
         )
     folder = esc50(tmp_path / "a", marks=["True"] * 3 + ["?"] + ["True"] * 8)
-    assert "esc50.csv, row 5: esc10 is '?'" in refused(stamps.esc10_rows, folder)
+    assert "esc50.csv, row 5: esc10 is '?'" in refused(provenance.esc10_rows, folder)
 
 
 def test_a_fingerprint_is_of_names_classes_and_bytes_wherever_they_lie(tmp_path):
     folder = esc50(tmp_path / "a")
-    rows = stamps.esc10_rows(folder)
-    first = stamps.esc10_fingerprint(folder, rows)
+    rows = provenance.esc10_rows(folder)
+    first = provenance.esc10_fingerprint(folder, rows)
     assert len(first) == 16 and set(first) <= set("0123456789abcdef")
-    assert stamps.esc10_fingerprint(folder, rows[::-1]) == first
-    assert stamps.esc10_fingerprint(shutil.copytree(folder, tmp_path / "b"), rows) == first
-    found = {first, stamps.esc10_fingerprint(folder, rows[:-1])}
-    found.add(stamps.esc10_fingerprint(folder, [{**rows[0], "category": "x"}, *rows[1:]]))
+    assert provenance.esc10_fingerprint(folder, rows[::-1]) == first
+    assert provenance.esc10_fingerprint(shutil.copytree(folder, tmp_path / "b"), rows) == first
+    found = {first, provenance.esc10_fingerprint(folder, rows[:-1])}
+    found.add(provenance.esc10_fingerprint(folder, [{**rows[0], "category": "x"}, *rows[1:]]))
     shutil.copyfile(folder / "audio" / NAMES[0], folder / "audio" / "new.wav")
-    found.add(stamps.esc10_fingerprint(folder, [{**rows[0], "filename": "new.wav"}, *rows[1:]]))
+    found.add(provenance.esc10_fingerprint(folder, [{**rows[0], "filename": "new.wav"}, *rows[1:]]))
     (folder / "audio" / NAMES[9]).write_text(f"sounD {NAMES[9]}")
-    found.add(stamps.esc10_fingerprint(folder, rows))
+    found.add(provenance.esc10_fingerprint(folder, rows))
     a, b = ((folder / "audio" / name) for name in NAMES[:2])
     a.write_text("sound of b"), b.write_text("sound of a")
-    found.add(stamps.esc10_fingerprint(folder, rows))
+    found.add(provenance.esc10_fingerprint(folder, rows))
     a.write_text("sound of a"), b.write_text("sound of b")
-    found.add(stamps.esc10_fingerprint(folder, rows))
+    found.add(provenance.esc10_fingerprint(folder, rows))
     assert len(found) == 7
 
 
 def test_esc10_is_copied_class_by_class(here, tmp_path):
     folder = esc50(tmp_path / "a")
-    rows = stamps.esc10_rows(folder)
+    rows = provenance.esc10_rows(folder)
     root = tmp_path / "root"
     out = here("0_make_esc10.py", "--dataset", root, "--esc50-dir", folder, status=0)
     assert f"10 clips of 2 classes copied to {root}/esc10\n" in out
@@ -189,7 +190,7 @@ def test_esc10_is_copied_class_by_class(here, tmp_path):
     assert set(found) == set(expected)
     assert all(path.read_text() == f"sound {expected[name]}" for name, path in found.items())
     stamp = json.loads((root / "esc10.json").read_text())
-    fingerprint = stamps.esc10_fingerprint(folder, rows)
+    fingerprint = provenance.esc10_fingerprint(folder, rows)
     assert stamp == {"constants": {"ESC10": fingerprint}, "input": {}}
     (folder / "SYNTHETIC").unlink()
     message = here("0_make_esc10.py", "--dataset", root, "--esc50-dir", folder)
@@ -256,8 +257,8 @@ def test_the_synthetic_set_has_so_many_clips_a_class_and_fold(monkeypatch, tmp_p
         assert seed == 7
         return np.full(50, len(asked) / 1000)
 
-    monkeypatch.setattr(demo_esc50, "sound", sound)
-    assert demo_esc50.make_esc50(tmp_path / "a", 13, 11, seed=7) == 13 * 11
+    monkeypatch.setattr(synthetic_set, "sound", sound)
+    assert synthetic_set.make_esc50(tmp_path / "a", 13, 11, seed=7) == 13 * 11
     with open(tmp_path / "a" / "meta" / "esc50.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert Counter((row["target"], row["fold"]) for row in rows) == {
@@ -265,7 +266,7 @@ def test_the_synthetic_set_has_so_many_clips_a_class_and_fold(monkeypatch, tmp_p
         for target in range(11)
         for fold in range(1, 6)
     }
-    assert [row["filename"] for row in stamps.esc10_rows(tmp_path / "a")] == [
+    assert [row["filename"] for row in provenance.esc10_rows(tmp_path / "a")] == [
         "{fold}-{src_file}-{take}-{target}.wav".format(**row) for row in rows
     ]
     classes = {row["target"]: row["category"] for row in rows}
@@ -284,11 +285,11 @@ def test_the_synthetic_set_has_so_many_clips_a_class_and_fold(monkeypatch, tmp_p
 
 def test_takes_of_a_recording_share_their_character_and_no_two_are_the_same(monkeypatch):
     def kind(character, detail):
-        return np.full(len(demo_esc50.time), character.uniform(1, 2) + 0 * detail.uniform())
+        return np.full(len(synthetic_set.time), character.uniform(1, 2) + 0 * detail.uniform())
 
-    monkeypatch.setattr(demo_esc50, "KINDS", {"a": kind})
+    monkeypatch.setattr(synthetic_set, "KINDS", {"a": kind})
     one, take, other, seeded = (
-        demo_esc50.sound(0, *given) for given in ((5, 0, 1), (5, 1, 1), (6, 0, 1), (5, 0, 2))
+        synthetic_set.sound(0, *given) for given in ((5, 0, 1), (5, 1, 1), (6, 0, 1), (5, 0, 2))
     )
     peaks = [float(np.abs(wave).max()) for wave in (one, take, other, seeded)]
     assert peaks[0] == pytest.approx(peaks[1]) and len({round(p, 4) for p in peaks}) == 3

@@ -6,10 +6,10 @@ import pytest
 import soundfile as sf
 import torch
 
-import hearing
-import sound_files
 import UNet_utils
-from set_data import NO_STEM
+from pipeline.data.set_data import NO_STEM
+from pipeline.files import sound_files
+from pipeline.networks import features
 
 RATE = 100
 
@@ -22,20 +22,20 @@ def test_stems_get_the_peak_of_the_loudest_original_and_not_of_its_copies(tmp_pa
         wave[rng.integers(len(wave))] = rng.choice([-1, 1])
         sound_files.write_wav(path, peak * wave, RATE)
     stems = pd.DataFrame({"file": files, "copy": [0, 1, 0, 2, 0]}, index=[7, 3, 1, 9, 4])
-    loaded = hearing.load(stems, RATE, torch.device("cpu"))
+    loaded = features.load(stems, RATE, torch.device("cpu"))
     assert loaded.dtype == torch.float32 and loaded.shape == (5, 5 * RATE)
     for path, peak, found in zip(files, peaks, loaded.numpy(), strict=True):
         as_written = sf.read(path, dtype="float64")[0]
         assert np.abs(found).max() == pytest.approx(0.5 if peak else 0, abs=1e-4)
         np.testing.assert_allclose(found * (peak or 1), as_written * 0.5, atol=1e-4)
     assert capsys.readouterr().out == f"silent clips, which stay silent: {files[4]}\n"
-    assert hearing.load(stems, RATE, torch.device("meta")).device.type == "meta"
+    assert features.load(stems, RATE, torch.device("meta")).device.type == "meta"
 
 
 def test_the_second_stem_of_a_single_clip_is_silence_and_no_other_is():
     stems = torch.randn(4, 30, generator=torch.manual_seed(4))
     rows = np.array([[2, 0], [0, 3], [3, NO_STEM], [1, 1], [0, NO_STEM]])
-    first, second = hearing.stems_of(stems, rows)
+    first, second = features.stems_of(stems, rows)
     assert first.dtype == second.dtype == torch.float32
     for clip, (a, b) in enumerate(rows.tolist()):
         assert first[clip].tolist() == stems[a].tolist()
@@ -59,7 +59,7 @@ def direct_stft(wave, n_fft):
 def test_spectra_of_a_batch_and_their_magnitudes_against_a_direct_sum(n_fft, size):
     waves = torch.randn(3, size, generator=torch.manual_seed(3))
     waves[1] *= 1e-4  # soft ones are as they are: no logarithm, no floor
-    spectra, seen = UNet_utils.audio_STFT_torch(waves, n_fft), hearing.features(waves, n_fft)
+    spectra, seen = UNet_utils.audio_STFT_torch(waves, n_fft), features.features(waves, n_fft)
     assert spectra.dtype == torch.complex64 and seen.dtype == torch.float32
     assert seen.shape == (3, 1, *spectra.shape[1:])
     assert seen.is_contiguous(memory_format=torch.channels_last)  # as the convolutions take them
@@ -72,7 +72,7 @@ def test_spectra_of_a_batch_and_their_magnitudes_against_a_direct_sum(n_fft, siz
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3), (2, 1, 4, 3)])
 def test_magnitudes_of_any_shape_are_abs(shape):
     spectra = torch.randn(shape, dtype=torch.complex64, generator=torch.manual_seed(3))
-    found = hearing.magnitudes_of(spectra)
+    found = features.magnitudes_of(spectra)
     assert found.shape == shape and found.dtype == torch.float32
     np.testing.assert_allclose(found, np.abs(spectra.numpy()), rtol=1e-6)
 

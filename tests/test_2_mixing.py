@@ -12,9 +12,9 @@ import tiny_set
 import torch
 from conftest import HERE, load_script
 
-import crs_lib
-import esc10_data
-import stamps
+from pipeline.data import audio, esc10_data
+from pipeline.files import provenance
+from pipeline.settings import command_line
 
 
 def samples_of(path):
@@ -34,9 +34,9 @@ def test_the_loudest_sample_of_every_clip_is_that_of_the_loudest_clip(sign):
     expected = sign * np.array(
         [[0.4, -0.8, 0], [0.05, 0.4, -0.8], [0.8, 1.6 / 3, 0.8 / 3], [0, 0, 0]]
     )
-    np.testing.assert_allclose(esc10_data.normalise_volume(clips), expected, rtol=1e-6)
+    np.testing.assert_allclose(audio.normalise_volume(clips), expected, rtol=1e-6)
     for loudest in (0.4, 1.0):  # quieter, and louder, than one of them
-        found = esc10_data.normalise_volume(clips, loudest)
+        found = audio.normalise_volume(clips, loudest)
         np.testing.assert_allclose(found, expected * loudest / 0.8, rtol=1e-6)
         assert found.dtype == np.float32
     np.testing.assert_array_equal(clips, before)
@@ -45,28 +45,28 @@ def test_the_loudest_sample_of_every_clip_is_that_of_the_loudest_clip(sign):
 def test_a_mixture_is_half_the_sum_one_by_one_or_one_with_many():
     a, b = np.array([[0.5, -1.0, 0.25], [1, 0, 0]]), np.array([[0.5, 0.5, -0.25], [0.5, 1, -1]])
     expected = np.array([[0.5, -0.25, 0], [0.75, 0.5, -0.5]])
-    np.testing.assert_array_equal(esc10_data.mix(a, b), expected)
-    np.testing.assert_array_equal(esc10_data.mix(a[0], b), [[0.5, -0.25, 0], [0.5, 0, -0.375]])
-    np.testing.assert_array_equal(esc10_data.mix(*map(torch.tensor, (a, b))), expected)
+    np.testing.assert_array_equal(audio.mix(a, b), expected)
+    np.testing.assert_array_equal(audio.mix(a[0], b), [[0.5, -0.25, 0], [0.5, 0, -0.375]])
+    np.testing.assert_array_equal(audio.mix(*map(torch.tensor, (a, b))), expected)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_a_level_is_the_root_of_the_mean_square_not_of_the_spread(kind):
     waves = np.array([[[0.3, 0.3, 0.3, 0.3], [4, 0, 0, 0]], [[0, 0, 0, 0], [1, -7, 5, 5]]])
-    found = np.asarray(esc10_data.level_rms(kind(waves)))
+    found = np.asarray(audio.level_rms(kind(waves)))
     expected = [[[0.1, 0.1, 0.1, 0.1], [0.2, 0, 0, 0]], [[0, 0, 0, 0], [0.02, -0.14, 0.1, 0.1]]]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_allclose(esc10_data.level_rms(kind(waves[0, 1])), expected[0][1], rtol=1e-6)
+    np.testing.assert_allclose(audio.level_rms(kind(waves[0, 1])), expected[0][1], rtol=1e-6)
 
 
 def test_silent_clips_are_named(capsys):
     clips = np.array([[0, 0], [0, -1e-9], [0, 0], [1, -1]])
-    esc10_data.name_silent(map(Path, "abcd"), clips)
+    audio.name_silent(map(Path, "abcd"), clips)
     assert capsys.readouterr().out == "silent clips, which stay silent: a, c\n"
-    esc10_data.name_silent("bd", clips[1::2])
+    audio.name_silent("bd", clips[1::2])
     assert capsys.readouterr().out == ""
     with pytest.raises(ValueError, match="zip"):
-        esc10_data.name_silent("abc", clips)
+        audio.name_silent("abc", clips)
 
 
 # ------------------------------------------------------------------------------ mixture files
@@ -106,7 +106,7 @@ def test_files_are_half_the_sum_of_clips_as_loud_as_the_loudest_of_all(made, her
         np.testing.assert_allclose(samples_of(folder / name), wanted, atol=0.51)
     assert "silent clips, which stay silent: cat5\n" in out
     assert f"{len(expected)} mixtures written to {folder}\n" in out
-    division = stamps.division_fingerprint(root / "esc10_811div_txts")
+    division = provenance.division_fingerprint(root / "esc10_811div_txts")
     made_with = {"WRITE": write} | ({} if write == "all" else {"SET": 2, "DIVISION": division})
     stamp = json.loads((root / "esc10_2mix_vol_norm_2k.json").read_text())
     assert stamp == {"constants": made_with, "input": {"esc10_rename_2k": None}}
@@ -221,7 +221,9 @@ def test_librosas_shift_is_in_semitones_upwards(tmp_path, monkeypatch, semitones
     ],
 )
 def test_the_constants_that_the_published_data_were_made_with(script, defaults):
-    constants = {name: value for name, (value, _) in crs_lib.read_constants(HERE / script).items()}
+    constants = {
+        name: value for name, (value, _) in command_line.read_constants(HERE / script).items()
+    }
     assert constants == {**constants, **defaults, "DATASET": "dataset"}
 
 

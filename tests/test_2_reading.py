@@ -13,9 +13,9 @@ import soundfile as sf
 import soxr
 import tiny_set
 
-import esc10_data
-import sound_files
 from crs_lib import InputError
+from pipeline.data import audio, esc10_data
+from pipeline.files import sound_files
 
 METHODS = ("load", "resample", "soxr", "scipy")
 RATE = 2000  # of the clips; the recordings have others
@@ -32,7 +32,7 @@ def tones(rate, seconds):
 def test_a_clip_ends_as_if_the_recording_went_on(tmp_path, method, rate):
     """It does, and the resampling looks ahead: else the last samples would bend."""
     sf.write(tmp_path / "a.wav", tones(rate, 7), rate, subtype="FLOAT")
-    clip = esc10_data.read_clip(tmp_path / "a.wav", RATE, method)
+    clip = audio.read_clip(tmp_path / "a.wav", RATE, method)
     assert clip.shape == (5 * RATE,) and clip.dtype == np.float32
     np.testing.assert_allclose(clip[100:], tones(RATE, 5)[100:], atol=1e-4)
 
@@ -46,7 +46,7 @@ def test_what_comes_behind_the_sixth_second_is_not_read(tmp_path, method):
     sf.write(tmp_path / "b.wav", sound, 8000, subtype="FLOAT")
     sound[47_990:48_000] = 5
     sf.write(tmp_path / "c.wav", sound, 8000, subtype="FLOAT")
-    a, b, c = (esc10_data.read_fitted(tmp_path / f"{n}.wav", RATE, method) for n in "abc")
+    a, b, c = (audio.read_fitted(tmp_path / f"{n}.wav", RATE, method) for n in "abc")
     np.testing.assert_array_equal(a, b)
     assert np.abs(a).max() < 0.6  # nor does it count for full scale
     if method == "scipy":  # which makes each sample from all of them
@@ -64,10 +64,10 @@ def test_the_resamplers_are_those_of_librosa_soxr_and_scipy(tmp_path):
         "scipy": scipy.signal.resample(six, 6 * RATE),
     }
     for method, wanted in expected.items():
-        clip = esc10_data.read_fitted(tmp_path / "a.wav", RATE, method)
+        clip = audio.read_fitted(tmp_path / "a.wav", RATE, method)
         assert clip.dtype == np.float32
         np.testing.assert_allclose(clip, wanted[: 5 * RATE], atol=1e-6)
-    default = esc10_data.read_clip(tmp_path / "a.wav", RATE)
+    default = audio.read_clip(tmp_path / "a.wav", RATE)
     np.testing.assert_allclose(default, expected["soxr"][: 5 * RATE], atol=0.51 / 32768)
     np.testing.assert_array_equal(default * 32768, np.rint(default * 32768))
 
@@ -77,18 +77,18 @@ def test_the_resamplers_are_those_of_librosa_soxr_and_scipy(tmp_path):
 def test_the_length_of_what_is_resampled(method, rate, new_rate, length):
     """So many samples that they last as long, the last one begun (soxr may round it off)."""
     sound = np.linspace(0.1, 0.5, length, dtype=np.float32)
-    found = esc10_data.resample(sound, rate, new_rate, method)
+    found = audio.resample(sound, rate, new_rate, method)
     assert found.dtype == np.float32
     exact = length * new_rate / rate
     assert len(found) == int(np.ceil(exact)) if method != "soxr" else abs(len(found) - exact) <= 1
-    assert len(esc10_data.resample(sound[:0], rate, new_rate, method)) == 0
+    assert len(audio.resample(sound[:0], rate, new_rate, method)) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_channels_are_averaged(tmp_path, method):
     channels = np.array([0.4, -0.1, 0.3]) * tones(RATE, 6)[:, None]
     sf.write(tmp_path / "a.wav", channels, RATE, subtype="FLOAT")
-    clip = esc10_data.read_clip(tmp_path / "a.wav", RATE, method)
+    clip = audio.read_clip(tmp_path / "a.wav", RATE, method)
     np.testing.assert_allclose(clip, 0.2 * tones(RATE, 5), atol=2 / 32768)
     mono = np.array([0.1, 0.2])
     assert sound_files.as_mono(mono) is mono
@@ -100,19 +100,19 @@ def test_channels_are_averaged(tmp_path, method):
 def test_rates_of_no_recording_are_refused(tmp_path, method, rate, is_good):
     tiny_set.write(tmp_path / "a.wav", np.full(rate // 10, 1000), rate)
     if is_good:
-        assert esc10_data.read_clip(tmp_path / "a.wav", RATE, method).any()
+        assert audio.read_clip(tmp_path / "a.wav", RATE, method).any()
     for bad in (99, 1_000_001):
         tiny_set.write(tmp_path / "a.wav", np.full(200, 1000), bad)
         message = rf"a\.wav: cannot be read as sound \(its rate is said to be {bad} Hz\)"
         with pytest.raises(InputError, match=message):
-            esc10_data.read_clip(tmp_path / "a.wav", RATE, method)
+            audio.read_clip(tmp_path / "a.wav", RATE, method)
 
 
 def test_what_is_no_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.wav: there is no such file"):
-        esc10_data.read_clip(tmp_path / "gone.wav", RATE)
+        audio.read_clip(tmp_path / "gone.wav", RATE)
     with pytest.raises(InputError, match=r"cannot be read as sound \(it is no file\)"):
-        esc10_data.read_clip(tmp_path, RATE)
+        audio.read_clip(tmp_path, RATE)
 
 
 def test_infinities_of_either_sign_are_refused():
@@ -127,24 +127,24 @@ def test_infinities_of_either_sign_are_refused():
 
 def test_a_clip_is_cut_or_padded_behind_its_end():
     ramp = np.arange(1, 61, dtype=np.float32) / 100
-    np.testing.assert_array_equal(esc10_data.fit(ramp, 10), ramp[:50])
-    np.testing.assert_array_equal(esc10_data.fit(ramp[:50], 10), ramp[:50])
-    np.testing.assert_array_equal(esc10_data.fit(ramp, 14)[:60], ramp)
-    np.testing.assert_array_equal(esc10_data.fit(ramp, 14)[60:], np.zeros(10))
-    assert esc10_data.fit(ramp[:0], 10).tolist() == [0] * 50
-    assert esc10_data.CLIP_SECONDS == 5
+    np.testing.assert_array_equal(audio.fit(ramp, 10), ramp[:50])
+    np.testing.assert_array_equal(audio.fit(ramp[:50], 10), ramp[:50])
+    np.testing.assert_array_equal(audio.fit(ramp, 14)[:60], ramp)
+    np.testing.assert_array_equal(audio.fit(ramp, 14)[60:], np.zeros(10))
+    assert audio.fit(ramp[:0], 10).tolist() == [0] * 50
+    assert audio.CLIP_SECONDS == 5
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_only_what_overshoots_is_scaled_and_what_is_cut_off_does_not_count(sign):
     quiet = sign * np.array([0.2, -0.1, 0.5, 0.1, 0.0])
     full = 32767 / 32768
-    np.testing.assert_array_equal(esc10_data.fit(quiet, 1), quiet)
-    np.testing.assert_array_equal(esc10_data.fit(2 * full * quiet, 1), 2 * full * quiet)
-    np.testing.assert_allclose(esc10_data.fit(2 * quiet, 1), 2 * full * quiet, rtol=1e-12)
-    np.testing.assert_allclose(esc10_data.fit(6 * quiet, 1), 2 * full * quiet, rtol=1e-12)
+    np.testing.assert_array_equal(audio.fit(quiet, 1), quiet)
+    np.testing.assert_array_equal(audio.fit(2 * full * quiet, 1), 2 * full * quiet)
+    np.testing.assert_allclose(audio.fit(2 * quiet, 1), 2 * full * quiet, rtol=1e-12)
+    np.testing.assert_allclose(audio.fit(6 * quiet, 1), 2 * full * quiet, rtol=1e-12)
     longer = np.concatenate([quiet, [7]])
-    np.testing.assert_array_equal(esc10_data.fit(longer, 1), quiet)
+    np.testing.assert_array_equal(audio.fit(longer, 1), quiet)
 
 
 def test_clips_are_rounded_to_sixteen_bits():
@@ -157,7 +157,7 @@ def test_clips_are_rounded_to_sixteen_bits():
     assert back.dtype == np.float32 and (back * 32768).tolist() == [-32768, *expected]
     assert (sound_files.rounded(wave_of) * 32768).tolist() == expected
     np.testing.assert_array_equal(wave_of, (steps / 32768).astype(np.float32))  # as they were
-    clip = esc10_data.as_clip(np.concatenate([3 * wave_of, np.zeros(10, dtype=np.float32)]), 3)
+    clip = audio.as_clip(np.concatenate([3 * wave_of, np.zeros(10, dtype=np.float32)]), 3)
     assert np.abs(clip).max() == 32767 / 32768 and len(clip) == 15
     found, scale = clip[:12] * 32768, 32767 / (3 * 32767)
     np.testing.assert_allclose(found, 3 * steps * scale, atol=0.5001)
@@ -200,10 +200,10 @@ def test_both_ways_of_reading_a_prepared_clip_give_its_samples(tmp_path):
     sf.write(paths[3], clips[3], RATE, format="WAVEX")
     tiny_set.write(paths[4], clips[4], RATE)
     paths[4].write_bytes(paths[4].read_bytes() + b"LIST\x04\x00\x00\x00INFO")  # behind the samples
-    found = esc10_data.uploader((path for path in paths), RATE)
+    found = audio.uploader((path for path in paths), RATE)
     assert found.dtype == np.float32 and found.shape == clips.shape
     np.testing.assert_array_equal(found * 32768, clips)
-    np.testing.assert_array_equal(esc10_data.uploader(paths[3:0:-1], RATE) * 32768, clips[3:0:-1])
+    np.testing.assert_array_equal(audio.uploader(paths[3:0:-1], RATE) * 32768, clips[3:0:-1])
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ def test_only_clips_of_the_right_length_rate_and_one_channel_are_taken(
 ):
     tiny_set.write(tmp_path / "a.wav", np.full(shape, 7), rate)
     if message is None:
-        assert (esc10_data.uploader([tmp_path / "a.wav"], 2000) == 7 / 32768).all()
+        assert (audio.uploader([tmp_path / "a.wav"], 2000) == 7 / 32768).all()
         return
     with pytest.raises(InputError, match=message):
-        esc10_data.uploader([tmp_path / "a.wav"], 2000)
+        audio.uploader([tmp_path / "a.wav"], 2000)
 
 
 def test_a_cut_off_clip_is_refused_and_so_is_what_is_no_sound(tmp_path):
@@ -233,7 +233,7 @@ def test_a_cut_off_clip_is_refused_and_so_is_what_is_no_sound(tmp_path):
     (tmp_path / "b.wav").write_bytes(whole[:-2])
     (tmp_path / "c.wav").write_bytes(whole[:20])
     with pytest.raises(InputError) as error:
-        esc10_data.uploader([tmp_path / f"{name}.wav" for name in "abcd"], 2000)
+        audio.uploader([tmp_path / f"{name}.wav" for name in "abcd"], 2000)
     messages = str(error.value).split("; ")
     assert len(messages) == 3
     assert messages[0].startswith(f"{tmp_path}/b.wav: (9999,) samples")

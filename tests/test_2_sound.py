@@ -4,10 +4,10 @@ import pytest
 import soundfile as sf
 import torch
 
-import esc10_data
-import sound_files
 import UNet_utils
 from crs_lib import InputError
+from pipeline.data import audio, esc10_data
+from pipeline.files import sound_files
 
 RATE = 4000
 SAMPLES = 5 * RATE
@@ -87,7 +87,7 @@ def test_wrong_shapes_are_named():
 def test_the_ways_of_downsampling_agree_on_a_band_limited_signal(tmp_path):
     sf.write(tmp_path / "a.wav", 0.8 * band_limited(44_100), 44_100, subtype="FLOAT")
     load, resample, soxr, scipy = (
-        esc10_data.read_clip(tmp_path / "a.wav", RATE, method) for method in esc10_data.METHODS
+        audio.read_clip(tmp_path / "a.wav", RATE, method) for method in audio.METHODS
     )
     np.testing.assert_allclose(load, resample, atol=2 / 32768)
     np.testing.assert_array_equal(load, soxr)
@@ -111,7 +111,7 @@ def test_every_format_gives_the_same_clip(tmp_path, ending, subtype, rate):
     left = 0.5 * band_limited(rate)
     stereo = np.stack([left, left / 2], axis=1)
     sf.write(tmp_path / f"a.{ending}", stereo, rate, subtype=subtype)
-    clip = esc10_data.read_clip(tmp_path / f"a.{ending}", RATE)
+    clip = audio.read_clip(tmp_path / f"a.{ending}", RATE)
     assert clip.shape == (SAMPLES,) and clip.dtype == np.float32
     np.testing.assert_allclose(clip, 0.375 * band_limited(RATE), atol=0.02)
 
@@ -120,7 +120,7 @@ def test_every_format_gives_the_same_clip(tmp_path, ending, subtype, rate):
 def test_other_lengths_are_padded_or_cut(tmp_path, seconds, kept):
     wave = np.full(int(seconds * RATE), 0.25, dtype=np.float32)
     sf.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    clip = esc10_data.read_clip(tmp_path / "a.wav", RATE)
+    clip = audio.read_clip(tmp_path / "a.wav", RATE)
     assert clip.shape == (SAMPLES,)
     assert (clip[:kept] == 0.25).all() and not clip[kept:].any()
 
@@ -128,7 +128,7 @@ def test_other_lengths_are_padded_or_cut(tmp_path, seconds, kept):
 def test_what_overshoots_full_scale_is_scaled_down_not_clipped(tmp_path):
     wave = 1.65 * band_limited(RATE) / np.abs(band_limited(RATE)).max()
     sf.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
-    clip = esc10_data.read_clip(tmp_path / "a.wav", RATE)
+    clip = audio.read_clip(tmp_path / "a.wav", RATE)
     assert np.abs(clip).max() == sound_files.FULL_SCALE
     np.testing.assert_allclose(clip, wave / 1.65, atol=2 / 32768)
 
@@ -145,7 +145,7 @@ def test_what_overshoots_full_scale_is_scaled_down_not_clipped(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, content, message, method):
     (tmp_path / "bad.wav").write_bytes(content)
     with pytest.raises(InputError, match=rf"bad\.wav: {message}"):
-        esc10_data.read_clip(tmp_path / "bad.wav", RATE, method)
+        audio.read_clip(tmp_path / "bad.wav", RATE, method)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_damaged_file_is_named(tmp_path, content, message, method):
 def test_odd_samples_are_named(tmp_path, wave, message, rate, method):
     sf.write(tmp_path / "odd.wav", np.resize(wave, 100 * len(wave)), rate, subtype="FLOAT")
     with pytest.raises(InputError, match=rf"odd\.wav: {message}"):
-        esc10_data.read_clip(tmp_path / "odd.wav", RATE, method)
+        audio.read_clip(tmp_path / "odd.wav", RATE, method)
 
 
 def test_uploader_returns_what_was_written_and_lists_every_wrong_file(tmp_path):
@@ -170,7 +170,7 @@ def test_uploader_returns_what_was_written_and_lists_every_wrong_file(tmp_path):
     files = [tmp_path / f"{i}.wav" for i in range(4)]
     for path, clip in zip(files, clips, strict=True):
         sound_files.write_wav(path, clip, RATE)
-    loaded = esc10_data.uploader(files, RATE)
+    loaded = audio.uploader(files, RATE)
     assert loaded.dtype == np.float32
     np.testing.assert_allclose(loaded, clips, atol=0.51 / 32768)
     np.testing.assert_array_equal(loaded[2], sf.read(files[2], dtype="float32")[0])
@@ -179,7 +179,7 @@ def test_uploader_returns_what_was_written_and_lists_every_wrong_file(tmp_path):
     sf.write(files[2], clips[2], 8000)
     sf.write(files[3], clips[3][:-1], RATE)
     with pytest.raises(InputError) as error:
-        esc10_data.uploader(files, RATE)
+        audio.uploader(files, RATE)
     for path, reason in zip(files, ("cannot", "cannot", "8000 Hz", "19999"), strict=True):
         assert f"{path}: " in str(error.value) and reason in str(error.value)
 
@@ -189,16 +189,16 @@ def test_uploader_returns_what_was_written_and_lists_every_wrong_file(tmp_path):
 
 def test_every_clip_gets_the_peak_of_the_loudest_and_silence_stays():
     clips = np.array([[0.1, -0.2], [-0.8, 0.3], [0.0, 0.0]], dtype=np.float32)
-    got = esc10_data.normalise_volume(clips)
+    got = audio.normalise_volume(clips)
     np.testing.assert_allclose(got, [[0.4, -0.8], [-0.8, 0.3], [0, 0]], rtol=1e-6)
-    got = esc10_data.normalise_volume(clips[:1], loudest=0.5)
+    got = audio.normalise_volume(clips[:1], loudest=0.5)
     np.testing.assert_allclose(got, [[0.25, -0.5]], rtol=1e-6)
 
 
 def test_two_full_scale_clips_mix_without_clipping_or_wrapping(tmp_path):
     full = np.full((1, SAMPLES), sound_files.FULL_SCALE, dtype=np.float32)
     full[0, ::2] *= -1
-    mixture = esc10_data.mix(full, full)[0]
+    mixture = audio.mix(full, full)[0]
     sound_files.write_wav(tmp_path / "mix.wav", mixture, RATE)
     np.testing.assert_array_equal(sf.read(tmp_path / "mix.wav", dtype="float32")[0], full[0])
 
@@ -207,7 +207,7 @@ def test_two_full_scale_clips_mix_without_clipping_or_wrapping(tmp_path):
 def test_levelling_gives_one_rms_in_numpy_and_torch(kind):
     waves = np.random.default_rng(4).standard_normal((3, 500)).astype(np.float32)
     waves *= np.array([[0.001], [1], [0]], dtype=np.float32)
-    got = np.asarray(esc10_data.level_rms(kind(waves)))
+    got = np.asarray(audio.level_rms(kind(waves)))
     rms = np.sqrt((got.astype(np.float64) ** 2).mean(axis=1))
     np.testing.assert_allclose(rms, [0.1, 0.1, 0], rtol=1e-5)
     np.testing.assert_allclose(got[0] / got[0, 0], waves[0] / waves[0, 0], rtol=1e-4)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import stamps
 from crs_lib import InputError
+from pipeline.files import provenance
 
 
 def refused(call, *given):
@@ -25,21 +25,21 @@ def test_a_fingerprint_of_divisions_is_of_every_text(tmp_path):
         return folder
 
     texts = fill(tmp_path / "a")
-    first = stamps.division_fingerprint(texts)
-    assert len(first) == 16 and stamps.division_fingerprint(fill(tmp_path / "b")) == first
+    first = provenance.division_fingerprint(texts)
+    assert len(first) == 16 and provenance.division_fingerprint(fill(tmp_path / "b")) == first
     (texts / "set1" / "notes.txt").write_text("x")
     (texts / "set1_val.txt").write_text("x")
     (texts / "set1" / "set1_all.txt").mkdir()
-    assert stamps.division_fingerprint(texts) == first
+    assert provenance.division_fingerprint(texts) == first
     found = {first}
     for text in sorted(texts.glob("set*/set*_*.txt"))[:-1]:
         if text.is_file():
             text.write_text(text.read_text() + "1")
-            found.add(stamps.division_fingerprint(texts))
+            found.add(provenance.division_fingerprint(texts))
     shutil.rmtree(texts / "set2")
-    found.add(stamps.division_fingerprint(texts))
+    found.add(provenance.division_fingerprint(texts))
     (texts / "set10" / "set10_val.txt").rename(texts / "set10" / "set10_vat.txt")
-    found.add(stamps.division_fingerprint(texts))
+    found.add(provenance.division_fingerprint(texts))
     assert len(found) == 1 + 8 + 2
 
 
@@ -53,30 +53,30 @@ def stamp_of(constants=None, inputs=None, **others):
 
 def test_what_cannot_be_read_is_no_stamp(tmp_path):
     root = str(tmp_path)
-    assert stamps.read_stamp(root, "a") is None
+    assert provenance.read_stamp(root, "a") is None
     for bad in ([], 7, {"input": {}}, {"constants": {}}, stamp_of() | {"constants": []}):
         put(root, "a", bad)
-        assert stamps.read_stamp(root, "a") is None
+        assert provenance.read_stamp(root, "a") is None
     put(root, "a", stamp_of() | {"input": "x"})
-    assert stamps.read_stamp(root, "a") is None
+    assert provenance.read_stamp(root, "a") is None
     Path(root, "a.json").write_bytes(b"{")
-    assert stamps.read_stamp(root, "a") is None
+    assert provenance.read_stamp(root, "a") is None
     put(root, "a", stamp_of({"A": 1}))
-    assert stamps.read_stamp(root, "a") == stamp_of({"A": 1})
-    assert stamps.read_stamps(root, ["b", "a"]) == {"b": None, "a": stamp_of({"A": 1})}
+    assert provenance.read_stamp(root, "a") == stamp_of({"A": 1})
+    assert provenance.read_stamps(root, ["b", "a"]) == {"b": None, "a": stamp_of({"A": 1})}
 
 
 def test_what_was_replaced_while_it_was_read_is_refused(tmp_path):
     root = str(tmp_path)
     before = {"a": stamp_of({"A": 1}), "b": None}
     put(root, "a", stamp_of({"A": 1}))
-    stamps.refuse_changed(root, before)
+    provenance.refuse_changed(root, before)
     put(root, "b", stamp_of())
     message = f"{tmp_path / 'b'} was replaced while it was read: run it again"
-    assert refused(stamps.refuse_changed, root, before) == message
+    assert refused(provenance.refuse_changed, root, before) == message
     put(root, "a", stamp_of({"A": 2}))
-    assert refused(stamps.refuse_changed, root, before).startswith(f"{tmp_path / 'a'} was")
-    stamps.refuse_changed(root, {"a": stamp_of({"A": 2}), "b": stamp_of()})
+    assert refused(provenance.refuse_changed, root, before).startswith(f"{tmp_path / 'a'} was")
+    provenance.refuse_changed(root, {"a": stamp_of({"A": 2}), "b": stamp_of()})
 
 
 def test_an_output_whose_input_changes_meanwhile_is_not_made(tmp_path):
@@ -84,17 +84,17 @@ def test_an_output_whose_input_changes_meanwhile_is_not_made(tmp_path):
     put(root, "first", stamp_of({"A": 1}))
     with (
         pytest.raises(InputError, match="first was replaced while it was read"),
-        stamps.made(root, output, {"B": 2}, ["first"]),
+        provenance.made(root, output, {"B": 2}, ["first"]),
     ):
         put(root, "first", stamp_of({"A": 2}))
-    assert not output.exists() and not stamps.stamp_path(root, "made").exists()
-    with stamps.made(root, output, {"B": 2}, ["first", "second"]):
+    assert not output.exists() and not provenance.stamp_path(root, "made").exists()
+    with provenance.made(root, output, {"B": 2}, ["first", "second"]):
         pass
     inputs = {"first": stamp_of({"A": 2}), "second": None}
-    assert stamps.read_stamp(root, "made") == stamp_of({"B": 2}, inputs)
-    with stamps.made(root, tmp_path / "own", {"B": 2}, ["first"], stamped=False):
+    assert provenance.read_stamp(root, "made") == stamp_of({"B": 2}, inputs)
+    with provenance.made(root, tmp_path / "own", {"B": 2}, ["first"], stamped=False):
         pass
-    assert (tmp_path / "own").is_dir() and stamps.read_stamp(root, "own") is None
+    assert (tmp_path / "own").is_dir() and provenance.read_stamp(root, "own") is None
 
 
 def test_who_is_killed_between_output_and_stamp_leaves_neither_fitting(tmp_path, monkeypatch):
@@ -102,9 +102,9 @@ def test_who_is_killed_between_output_and_stamp_leaves_neither_fitting(tmp_path,
     put(root, "made", stamp_of({"A": 1}))
     written = []
     monkeypatch.setattr(
-        stamps.crs_lib, "write_json", lambda path, text: written.append((output.exists(), text))
+        provenance.crs_lib, "write_json", lambda path, text: written.append((output.exists(), text))
     )
-    with stamps.made(root, output, {"A": 2}, []):
+    with provenance.made(root, output, {"A": 2}, []):
         pass
     (before, cut_off), (after, whole) = written
     assert (before, after) == (False, True) and whole == stamp_of({"A": 2})
@@ -112,8 +112,8 @@ def test_who_is_killed_between_output_and_stamp_leaves_neither_fitting(tmp_path,
     output.rmdir()
     put(root, "made", cut_off)
     output.mkdir()
-    assert not stamps.is_up_to_date(root, output, {})
-    message = refused(stamps.refuse_stale, root, output, "python x.py")
+    assert not provenance.is_up_to_date(root, output, {})
+    message = refused(provenance.refuse_stale, root, output, "python x.py")
     assert message == f"{output} was being replaced when that was cut off: run  python x.py  again"
 
 
@@ -124,37 +124,39 @@ def test_up_to_date_means_made_with_these_constants_from_these_inputs(tmp_path):
     put(root, "first", first)
     put(root, "second", second)
     put(root, "made", stamp_of({"B": 2, "C": 3}, {"first": first, "second": second}))
-    assert stamps.is_up_to_date(root, output, {"B": 2, "C": 3, "D": 4})
+    assert provenance.is_up_to_date(root, output, {"B": 2, "C": 3, "D": 4})
     for other in ({"B": 2}, {"B": 3, "C": 3}, {"B": 2, "C": 2}, {}):
-        assert not stamps.is_up_to_date(root, output, other)
+        assert not provenance.is_up_to_date(root, output, other)
     for name, earlier in (("first", first), ("second", second)):
         put(root, name, stamp_of({"A": 9}))
-        assert not stamps.is_up_to_date(root, output, {"B": 2, "C": 3})
+        assert not provenance.is_up_to_date(root, output, {"B": 2, "C": 3})
         Path(root, f"{name}.json").unlink()
-        assert not stamps.is_up_to_date(root, output, {"B": 2, "C": 3})
+        assert not provenance.is_up_to_date(root, output, {"B": 2, "C": 3})
         put(root, name, earlier)
-        assert stamps.is_up_to_date(root, output, {"B": 2, "C": 3})
+        assert provenance.is_up_to_date(root, output, {"B": 2, "C": 3})
     Path(root, "made.json").unlink()
-    assert not stamps.is_up_to_date(root, output, {})
+    assert not provenance.is_up_to_date(root, output, {})
 
 
 def test_stale_means_made_from_another_input_or_constant_that_is_known(tmp_path):
     root, output = str(tmp_path), tmp_path / "made"
-    stamps.refuse_stale(root, output, "redo", A=1)  # without a stamp it is somebody's own
+    provenance.refuse_stale(root, output, "redo", A=1)  # without a stamp it is somebody's own
     put(root, "first", stamp_of({"A": 1}))
     inputs = {"first": stamp_of({"A": 1}), "gone": stamp_of()}
     put(root, "made", stamp_of({"A": 1, "B": 2}, inputs))
-    stamps.refuse_stale(root, output, "redo")  # an input that is no longer there may be given away
-    stamps.refuse_stale(root, output, "redo", A=1, C=3)
-    stamps.refuse_stale(root, output, "redo", A=1, B=2)
+    provenance.refuse_stale(
+        root, output, "redo"
+    )  # an input that is no longer there may be given away
+    provenance.refuse_stale(root, output, "redo", A=1, C=3)
+    provenance.refuse_stale(root, output, "redo", A=1, B=2)
     message = f"{output} was made from another B: run  redo  again"
     with pytest.raises(InputError, match=message):
-        stamps.refuse_stale(root, output, "redo", A=1, B=3)
+        provenance.refuse_stale(root, output, "redo", A=1, B=3)
     put(root, "first", stamp_of({"A": 2}))
     with pytest.raises(InputError, match=f"{output} was made from another first: run  redo"):
-        stamps.refuse_stale(root, output, "redo", B=3)
+        provenance.refuse_stale(root, output, "redo", B=3)
     put(root, "made", stamp_of({}, {"first": None}))
     with pytest.raises(InputError, match="made from another first"):
-        stamps.refuse_stale(root, output, "redo")
+        provenance.refuse_stale(root, output, "redo")
     Path(root, "first.json").unlink()
-    stamps.refuse_stale(root, output, "redo")
+    provenance.refuse_stale(root, output, "redo")

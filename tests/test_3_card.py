@@ -5,12 +5,12 @@ import pytest
 from conftest import load_script
 from torch import nn
 
-import set_data
+from pipeline.data import set_data
 
 
 @pytest.fixture
 def card():
-    return load_script("docs/card.py")
+    return load_script("tools/card.py")
 
 
 def named(truth, answers, column):

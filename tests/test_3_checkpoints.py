@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-import checkpoints
 import crs_lib
-import report
 from crs_lib import InputError
+from pipeline.evaluation import run_records
+from pipeline.files import running
+from pipeline.networks import weights_file
+from pipeline.training import checkpoints
 
 CPU = torch.device("cpu")
 STATE = {"history": [{}, {}], "best": {"row": {}, "weights": {}, "logits": torch.zeros(1)}}
@@ -32,7 +34,7 @@ def learner(device=CPU):
 
 def unfinished(constants, hour, minutes_ago, **other):
     """A run of that hour whose last.pt was written so many minutes ago."""
-    run = report.Run(Path(), crs_lib.COUNTER, "asc", {**constants, **other}, {}, "")
+    run = run_records.Run(Path(), crs_lib.COUNTER, "asc", {**constants, **other}, {}, "")
     folder = Path(constants["RESULTS"], f"2026-01-01_{hour:02}-00-00_{run.name}")
     checkpoints.save_checkpoint(run._replace(folder=folder), STATE, learner())
     when = 1_700_000_000 - 60 * minutes_ago
@@ -41,7 +43,7 @@ def unfinished(constants, hour, minutes_ago, **other):
 
 
 def start(constants):
-    with crs_lib.AT_END:
+    with running.AT_END:
         return checkpoints.start_run(crs_lib.COUNTER, "asc", constants, {}).folder
 
 
@@ -83,11 +85,11 @@ def test_without_resume_a_run_is_new(constants):
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_weights_of_the_other_kind_are_not_replaced(constants, synthetic):
-    run = report.Run(Path("x"), crs_lib.COUNTER, "asc", constants, {}, "")
+    run = run_records.Run(Path("x"), crs_lib.COUNTER, "asc", constants, {}, "")
     mark = Path(constants["DATASET"], "SYNTHETIC")
     if synthetic:
         mark.write_text("")
-    checkpoints.save_weights(run, nn.Linear(1, 1), [], {}, {})
+    weights_file.save_weights(run, nn.Linear(1, 1), [], {}, {})
     start(constants)  # its own kind is
     if synthetic:
         mark.unlink()
@@ -111,7 +113,7 @@ def test_random_numbers_go_on_where_they_were_also_from_another_device(constants
 
 
 def test_each_network_gets_its_own_weights_back(constants):
-    run = report.Run(Path(constants["RESULTS"]), crs_lib.COUNTER, "asc", constants, {}, "")
+    run = run_records.Run(Path(constants["RESULTS"]), crs_lib.COUNTER, "asc", constants, {}, "")
     saved, loaded = learner(), learner()
     checkpoints.save_checkpoint(run, STATE, saved)
     checkpoints.load_checkpoint(run.folder / "last.pt", loaded)
@@ -136,6 +138,6 @@ def test_each_device_has_its_own_generator(monkeypatch, kind):
 
 
 def test_an_error_in_short():
-    assert checkpoints.in_short(ValueError("a\n  b")) == "a b"
-    assert checkpoints.in_short(ValueError()) == "ValueError"
-    assert checkpoints.in_short(ValueError("x" * 101)) == "x" * 100
+    assert weights_file.in_short(ValueError("a\n  b")) == "a b"
+    assert weights_file.in_short(ValueError()) == "ValueError"
+    assert weights_file.in_short(ValueError("x" * 101)) == "x" * 100

@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-import cpu_speed
-import hearing
-import networks
 from crs_lib import InputError
-from set_data import NO_STEM
+from pipeline.data.set_data import NO_STEM
+from pipeline.networks import cpu_speed, features, heads, registry
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -32,7 +30,7 @@ def test_a_moved_threshold_asks_for_its_odds(threshold):
     """The score of two is the threshold where its logit is above the other's by the log odds."""
     network = Last(5)
     before = [value.detach().double().clone() for value in network.parameters()]
-    networks.move_threshold(network, threshold)
+    heads.move_threshold(network, threshold)
     weight, bias = (value.detach().double() for value in network.parameters())
     odds = np.log(threshold / (1 - threshold))
     np.testing.assert_allclose(before[1][1] - bias[1], odds, atol=1e-5)
@@ -48,7 +46,7 @@ def test_a_moved_threshold_asks_for_its_odds(threshold):
 def test_a_threshold_of_all_or_none_moves_a_logit_by_a_hundred(threshold, moved):
     network = Last(2)
     before = network.dense[-1].bias.detach().clone()
-    networks.move_threshold(network, threshold)
+    heads.move_threshold(network, threshold)
     np.testing.assert_allclose(network.dense[-1].bias.detach() - before, [0, moved], atol=1e-5)
 
 
@@ -56,7 +54,7 @@ def test_a_counter_forgets_the_names_and_a_copy_of_it_remembers_them():
     network, values = Last(2 + 3), torch.randn(4, 3, generator=torch.manual_seed(3))
     before = network(values).detach()
     weight, bias = (value.detach().clone() for value in network.parameters())
-    forgotten = networks.forget_names(network)
+    forgotten = heads.forget_names(network)
     assert list(forgotten) == ["weight", "bias"]
     assert torch.equal(forgotten["weight"], weight[2:])
     assert torch.equal(forgotten["bias"], bias[2:])
@@ -65,13 +63,13 @@ def test_a_counter_forgets_the_names_and_a_copy_of_it_remembers_them():
     assert last.out_features == 2 and last.weight.shape == (2, 3)
     assert all(value.requires_grad for value in last.parameters())
     last.bias.data[1] -= 7.5  # the threshold is moved before or after: names stay as they are
-    whole = networks.remember_names(network, forgotten)
+    whole = heads.remember_names(network, forgotten)
     torch.testing.assert_close(whole(values), before - torch.tensor([0, 7.5, 0, 0, 0]))
     assert whole.dense[-1].out_features == 5 and last.out_features == 2
     assert last.weight.shape == (2, 3)  # the counter's own is not changed
     whole.dense[-1].weight.data.fill_(0)
     assert torch.equal(last.weight, weight[:2]) and torch.equal(forgotten["weight"], weight[2:])
-    elsewhere = networks.remember_names(network.to(META), forgotten).dense[-1]
+    elsewhere = heads.remember_names(network.to(META), forgotten).dense[-1]
     assert elsewhere.weight.device == elsewhere.bias.device == META
 
 
@@ -79,7 +77,7 @@ def test_of_a_last_layer_any_logits_can_be_left():
     network, values = Last(6), torch.randn(4, 3, generator=torch.manual_seed(3))
     before = network(values).detach()
     shared = network.dense[-1].weight.data
-    networks.keep_logits(network, slice(2, None))
+    heads.keep_logits(network, slice(2, None))
     torch.testing.assert_close(network(values), before[:, 2:])
     assert network.dense[-1].out_features == 4
     shared.zero_()  # what it was cut from is not held in memory
@@ -91,20 +89,20 @@ LOGITS = torch.tensor([[0.5, -2.0, 3.0, 1.0], [4.0, 4.0, -1.0, 0.0], [-3.0, 0.25
 
 def test_pairs_are_in_the_order_of_the_classes():
     expected = [[float(row[a] + row[b]) for a, b in combinations(range(4), 2)] for row in LOGITS]
-    assert networks.pair_logits(LOGITS).tolist() == expected
-    assert networks.pair_logits(LOGITS[:, :2]).tolist() == LOGITS[:, :2].sum(1, True).tolist()
+    assert heads.pair_logits(LOGITS).tolist() == expected
+    assert heads.pair_logits(LOGITS[:, :2]).tolist() == LOGITS[:, :2].sum(1, True).tolist()
 
 
 def test_scores_of_each_task_are_of_its_own_kind():
     weights = np.exp(LOGITS.double().numpy())
     shares = weights / weights.sum(axis=1, keepdims=True)
     for task in ("counter", "single"):
-        np.testing.assert_allclose(networks.SCORES_OF[task](LOGITS), shares, rtol=1e-5)
+        np.testing.assert_allclose(heads.SCORES_OF[task](LOGITS), shares, rtol=1e-5)
     pairs = {(a, b): weights[:, a] * weights[:, b] for a, b in combinations(range(4), 2)}
     scores = np.stack([sum(pairs[p] for p in pairs if name in p) for name in range(4)], axis=1)
     scores /= sum(pairs.values())[:, None]
-    np.testing.assert_allclose(networks.SCORES_OF["two_label"](LOGITS), scores, rtol=1e-5)
-    assert list(networks.SCORES_OF) == ["counter", "single", "two_label"]
+    np.testing.assert_allclose(heads.SCORES_OF["two_label"](LOGITS), scores, rtol=1e-5)
+    assert list(heads.SCORES_OF) == ["counter", "single", "two_label"]
 
 
 class Peaks(nn.Module):
@@ -127,7 +125,7 @@ def test_logits_of_many_rows_are_in_their_order_and_all_there(nb_rows):
     rng = np.random.default_rng(4)
     pairs = [rng.permutation(7)[:2] for _ in range(nb_rows)]
     network = Peaks().train()
-    logits = networks.logits_of(network, stems, np.array(pairs), 16)
+    logits = heads.logits_of(network, stems, np.array(pairs), 16)
     assert logits.shape == (nb_rows, 2) and logits.dtype == torch.float32
     assert not logits.requires_grad and logits.device == CPU
     # With windows of 16 samples a bin is 10 Hz wide.
@@ -140,9 +138,9 @@ def test_logits_are_those_of_levelled_clips():
     """Of a clip and of the same one softer, alone and as both its stems."""
     stems = torch.randn(1, 160, generator=torch.manual_seed(3)) * torch.tensor([[1.0], [0.01]])
     rows = np.array([[0, NO_STEM], [1, NO_STEM], [0, 1], [1, 1]])
-    logits = networks.logits_of(nn.Flatten(), stems, rows, 16)
+    logits = heads.logits_of(nn.Flatten(), stems, rows, 16)
     levelled = stems[:1] * 0.1 / stems[:1].square().mean().sqrt()
-    expected = hearing.features(levelled, 16).flatten(1)
+    expected = features.features(levelled, 16).flatten(1)
     torch.testing.assert_close(logits, expected.expand(4, -1), rtol=1e-4, atol=1e-5)
 
 
@@ -172,16 +170,16 @@ def devices(monkeypatch):
 def test_auto_is_cuda_or_else_mps_or_else_the_cpu(devices, more, chosen):
     there, done = devices
     there.update(more.split())
-    assert networks.choose_device("auto") == torch.device(chosen)
+    assert registry.choose_device("auto") == torch.device(chosen)
     assert done == [("zeros", chosen)] + ["memory is kept"] * (chosen == "cpu")
 
 
 def test_a_device_that_is_named_is_taken_and_the_threads_are_set(devices):
     there, done = devices
     there.update({"cuda", "mps"})
-    assert networks.choose_device("cpu", 3) == CPU
-    assert networks.choose_device("cuda:1", 1) == torch.device("cuda:1")
-    assert networks.choose_device("mps") == torch.device("mps")
+    assert registry.choose_device("cpu", 3) == CPU
+    assert registry.choose_device("cuda:1", 1) == torch.device("cuda:1")
+    assert registry.choose_device("mps") == torch.device("mps")
     expected = [("threads", 3), ("zeros", "cpu"), "memory is kept", ("threads", 1)]
     assert done == [*expected, ("zeros", "cuda:1"), ("zeros", "mps")]
 
@@ -193,12 +191,12 @@ def test_a_device_that_is_not_there_is_named(devices, monkeypatch, kind):
 
     monkeypatch.setattr(torch, "zeros", zeros)
     with pytest.raises(InputError) as error:
-        networks.choose_device("cuda:1")
+        registry.choose_device("cuda:1")
     reason = ("no such device " * 10)[:80]
     assert str(error.value) == f"--device cuda:1: not to be had here ({reason})"
     for name, reason in (("meta", "good ones are auto, cpu, cuda, mps"), ("no device", "")):
         with pytest.raises(InputError, match=rf"^--device {name}: not to be had here \({reason}"):
-            networks.choose_device(name)
+            registry.choose_device(name)
     assert devices[1] == []
 
 
@@ -210,24 +208,24 @@ def test_a_network_is_built_of_the_size_of_its_spectrograms(monkeypatch, rate, n
         asked.append(sizes)
         return nn.Sequential(nn.Conv2d(2, 3, 5), nn.Dropout(0.25))
 
-    monkeypatch.setitem(networks.NETWORKS, "isocc", kind)
+    monkeypatch.setitem(registry.NETWORKS, "isocc", kind)
     for device in (CPU, META):
-        network = networks.build("isocc", 7, rate, n_fft, device)
+        network = registry.build("isocc", 7, rate, n_fft, device)
         assert network[0].weight.device == device
         assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
         assert isinstance(network[1], nn.Dropout) == (device == META)  # quick ones are the CPU's
-    bins, frames = hearing.features(torch.ones(1, 5 * rate), n_fft).shape[2:]
+    bins, frames = features.features(torch.ones(1, 5 * rate), n_fft).shape[2:]
     assert asked == [(7, bins, frames, rate)] * 2
 
 
 def test_each_name_is_its_own_network_of_the_size_asked_for():
     for model, kind in (("asc", "ASC"), ("isocc", "CNN_ISOCC"), ("logmel", "LogMel")):
-        network = networks.NETWORKS[model](7, 79, 83, 4000).eval()
+        network = registry.NETWORKS[model](7, 79, 83, 4000).eval()
         assert type(network).__name__ == kind and network.dense[-1].out_features == 7
         assert network(torch.rand(2, 1, 79, 83)).shape == (2, 7)
-        assert networks.attends(network) == (model in ("asc", "logmel"))
+        assert registry.attends(network) == (model in ("asc", "logmel"))
 
 
 def test_what_is_too_small_for_a_network_is_said_in_words_of_the_command_line():
     with pytest.raises(InputError, match=r"^--sample-rate 2000 --n-fft 8192: .* of 5 frames"):
-        networks.build("logmel", 2, 2000, 8192, CPU)
+        registry.build("logmel", 2, 2000, 8192, CPU)

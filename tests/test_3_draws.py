@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import set_data
-import training
+from pipeline.data import set_data
+from pipeline.training import loop
 
 
 def test_best_names_are_sorted_and_as_many_as_counted():
@@ -84,7 +84,7 @@ def test_no_two_scripts_or_sets_share_their_random_numbers():
     """Neither sets k and k + 5, which learn from the same clips, nor the two classifiers."""
 
     def first_numbers(*of):
-        training.seed_everything(*of)
+        loop.seed_everything(*of)
         return torch.rand(1).item(), np.random.random(), random.random()
 
     assert first_numbers(0, 1, "a") == first_numbers(0, 1, "a")

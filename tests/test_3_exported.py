@@ -14,7 +14,7 @@ from conftest import load_script
 from torch import nn
 
 import crs_lib
-import networks
+from pipeline.networks import heads
 
 CPU = torch.device("cpu")
 RATE = 2000
@@ -92,7 +92,7 @@ def test_a_file_is_kept_only_where_logits_and_scores_are_close(script, monkeypat
     """
     is_kept = all(abs(by) < 1e-4 for by in off)
     given = {}
-    whole = script.FromSamples(bands(4), 160, networks.scores_of_two).eval()
+    whole = script.FromSamples(bands(4), 160, heads.scores_of_two).eval()
     program = SimpleNamespace(
         model=SimpleNamespace(metadata_props={}), save=lambda path: path.write_text("a network")
     )
@@ -167,7 +167,7 @@ def test_each_task_is_exported_with_its_own_window_scores_and_name(
         return 2e-6
 
     monkeypatch.setattr(script, "find_spec", lambda name: name)
-    monkeypatch.setattr(script.labellers, "load", lambda *given: asked.append(given) or trained)
+    monkeypatch.setattr(script.choose_weights, "load", lambda *given: asked.append(given) or trained)
     monkeypatch.setattr(script, "export", export)
     # What nobody asks for is left to the weights.
     assert (script.MODELS, script.SET, script.SAMPLE_RATE) == ("models", 0, 0)

@@ -10,9 +10,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-import metrics
-import networks
-import pictures
+from pipeline.evaluation import metrics, plots
+from pipeline.networks import heads
 
 
 def table(truths, recordings, **columns):
@@ -168,9 +167,9 @@ def test_the_interval_over_sets_is_students():
 
 def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(pictures, "draw_matrix", lambda *given: drawn.append(given))
+    monkeypatch.setattr(plots, "draw_matrix", lambda *given: drawn.append(given))
     truth = pd.Series(["a", "a+b", "b", "b+c"])
-    pictures.draw_pairs(tmp_path / "x.png", False, truth, pd.Series([0.5, 2 / 3, 1, 0]), "title")
+    plots.draw_pairs(tmp_path / "x.png", False, truth, pd.Series([0.5, 2 / 3, 1, 0]), "title")
     shares, texts = drawn[0][2:4]
     assert shares.loc["a", "a"] == 0.5 and shares.loc["b", "b"] == 1
     assert shares.loc["b", "a"] == pytest.approx(2 / 3) and shares.loc["c", "b"] == 0
@@ -180,34 +179,34 @@ def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_pat
 
 def test_the_confusion_of_several_names_has_what_was_missed():
     truth, answers = pd.Series(["a", "a+b", "b+c", "c"]), pd.Series(["a", "a", "b+d", "a+d"])
-    pairs = zip(*pictures.named_and_absent(truth, answers), strict=True)
+    pairs = zip(*plots.named_and_absent(truth, answers), strict=True)
     expected = ["aa", "aa", "b-", "bb", "bd", "c-", "cd", "c-", "ca", "cd"]
-    assert sorted(pairs) == sorted((p[0], p[1].replace("-", pictures.MISSED)) for p in expected)
+    assert sorted(pairs) == sorted((p[0], p[1].replace("-", plots.MISSED)) for p in expected)
 
 
 def test_a_confusion_shows_what_was_missed_where_something_was(monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr(pictures, "draw_matrix", lambda *given: drawn.append(given[2]))
+    monkeypatch.setattr(plots, "draw_matrix", lambda *given: drawn.append(given[2]))
     truth = pd.Series(["a", "a", "b", "b"])
-    for answers in (["a", "b", "b", "b"], ["a", pictures.MISSED, "b", "b"]):
+    for answers in (["a", "b", "b", "b"], ["a", plots.MISSED, "b", "b"]):
         given = (truth, pd.Series(answers), ["a", "b"], "title")
-        pictures.draw_confusion(tmp_path / "x.png", False, *given)
+        plots.draw_confusion(tmp_path / "x.png", False, *given)
     assert drawn[0].to_numpy().tolist() == [[0.5, 0.5], [0, 1]]
-    assert list(drawn[1]) == ["a", "b", pictures.MISSED]
+    assert list(drawn[1]) == ["a", "b", plots.MISSED]
     assert drawn[1].to_numpy().tolist() == [[0.5, 0, 0.5], [0, 1, 0]]
 
 
 def test_silence_is_drawn_dark(monkeypatch):
     drawn = {}
-    _, axis = pictures.plt.subplots()
+    _, axis = plots.plt.subplots()
     monkeypatch.setattr(axis, "imshow", lambda values, **levels: drawn.update(levels, a=values))
-    pictures.draw_spectrogram(axis, np.zeros((5, 7), dtype=np.float32), 4000)
+    plots.draw_spectrogram(axis, np.zeros((5, 7), dtype=np.float32), 4000)
     assert (drawn["a"] <= drawn["vmin"]).all()
     loud = np.full((5, 7), 1e-4, dtype=np.float32)
     loud[2, 3] = 10  # 20 dB; the rest is 100 dB below
-    pictures.draw_spectrogram(axis, loud, 4000)
+    plots.draw_spectrogram(axis, loud, 4000)
     assert (drawn["vmin"], drawn["vmax"]) == pytest.approx((-60, 20))
-    pictures.plt.close()
+    plots.plt.close()
 
 
 def test_the_threshold_is_the_best_of_all():
@@ -237,5 +236,5 @@ def test_a_counter_that_knows_nothing_gets_a_threshold_too(score):
     counter.dense = nn.Sequential(nn.Linear(3, 2))
     is_mixture = np.array([False, True, True])
     threshold = metrics.best_threshold(is_mixture, np.full(3, score), ~is_mixture, is_mixture)
-    networks.move_threshold(counter, threshold)
+    heads.move_threshold(counter, threshold)
     assert torch.isfinite(counter.dense[0].bias).all()

@@ -9,16 +9,12 @@ import pytest
 import torch
 from test_3_training import CONSTANTS, CPU, Tiny, batch_of, some_clips
 
-import checkpoints
 import crs_lib
-import esc10_data
-import hearing
-import metrics
-import networks
-import report
-import set_data
-import training
 from crs_lib import InputError
+from pipeline.data import audio, set_data
+from pipeline.evaluation import metrics, run_records
+from pipeline.networks import features, heads, registry, weights_file
+from pipeline.training import loop
 
 CLASSES = ["ant", "bee", "cat"]
 
@@ -26,7 +22,7 @@ CLASSES = ["ant", "bee", "cat"]
 def test_targets_mark_each_class_in_a_clip():
     labels = torch.tensor([2, 0, 1, 2])
     rows = np.array([[0, -1], [1, 2], [3, 1], [0, 3], [2, -1]])
-    found = training.many_hot(rows, labels, 4)
+    found = loop.many_hot(rows, labels, 4)
     expected = [[0, 0, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
     assert found.tolist() == expected and found.dtype == torch.float32
 
@@ -46,7 +42,7 @@ def set_of(*clips):
 def test_validation_clips_have_their_logits():
     data = set_of(("ant", 0, "10"), ("cat", 4, "11"), ("bee", 2, "12"))
     logits = torch.tensor([[0.5, -1.0], [2.0, 3.0]])
-    table = training.validation_table(logits, np.array([[1, -1], [0, 2]]), data, ["one", "two"])
+    table = loop.validation_table(logits, np.array([[1, -1], [0, 2]]), data, ["one", "two"])
     assert table.to_dict("list") == {
         "clip": ["cat4.wav", "ant0_bee2.wav"],
         "recording_a": ["11", "10"],
@@ -64,7 +60,7 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
     stems, _, _, rows = some_clips()
     counter, asked = Tiny(5), []
     expected = counter(batch_of(stems, rows))[:, 2:]
-    forgotten = networks.forget_names(counter)
+    forgotten = heads.forget_names(counter)
     content = {"classes": CLASSES, "forgotten": forgotten, "run": "the counter's"}
     content |= {"constants": {"N_FFT": 64}, "metrics": {"validation": {"epoch": 6}}}
 
@@ -72,9 +68,9 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
         asked.append(where)
         return counter, content
 
-    monkeypatch.setattr(networks, "load_network", load)
+    monkeypatch.setattr(registry, "load_network", load)
     constants = {**CONSTANTS, "MODELS": "m", "RESULTS": "r"}
-    run = report.Run(tmp_path, crs_lib.SINGLE, "tiny", constants, {}, "")
+    run = run_records.Run(tmp_path, crs_lib.SINGLE, "tiny", constants, {}, "")
 
     def take(classes=CLASSES):
         network, given = Tiny(), []
@@ -83,7 +79,7 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
             given.append(logits)
             return {"good": 0.7}
 
-        found = training.take_names(run, network, stems, classes, validate, rows)
+        found = loop.take_names(run, network, stems, classes, validate, rows)
         return network, given, found
 
     network, given, (row, logits, taken_from) = take()
@@ -91,9 +87,9 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
     assert (row, taken_from) == ({"epoch": 6, "val_good": 0.7}, "the counter's")
     torch.testing.assert_close(logits, expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(given[0], logits)
-    assert torch.equal(networks.logits_of(network, stems, rows, 64), logits)
+    assert torch.equal(heads.logits_of(network, stems, rows, 64), logits)
     for change in ({"forgotten": {}}, {"classes": CLASSES[:2]}, {"constants": {"N_FFT": 128}}):
-        monkeypatch.setattr(networks, "load_network", lambda *_, c=change: (counter, content | c))
+        monkeypatch.setattr(registry, "load_network", lambda *_, c=change: (counter, content | c))
         with pytest.raises(InputError, match="the counter of the counter's learned no such names"):
             take()
 
@@ -103,10 +99,10 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
     rows = np.array([[0, -1], [1, -1], [2, -1], [3, -1]])
     table = set_data.recordings_of(data.stems, rows).assign(names=["ant", "cat", "bee", "ant"])
     constants = {**CONSTANTS, "MODELS": str(tmp_path / "m"), "DATASET": str(tmp_path)}
-    run = report.Run(tmp_path / "run", crs_lib.SINGLE, "tiny", constants, {"x": None}, "abc")
+    run = run_records.Run(tmp_path / "run", crs_lib.SINGLE, "tiny", constants, {"x": None}, "abc")
     history = [{"epoch": 0, "seconds": 1.5, "val_loss": 2.0}, {"epoch": 1, "seconds": 2.25}]
     drawn, network = [], Tiny()
-    training.finish(
+    loop.finish(
         run,
         network,
         classes=CLASSES,
@@ -126,7 +122,7 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
     assert record["history"] == history and record["machine"]["device"] == "cpu"
     assert pd.read_csv(run.folder / "predictions.csv")["names"].tolist() == list(table["names"])
     assert pd.read_csv(run.folder / "validation.csv")["clip"].tolist() == ["ant0.wav", "cat4.wav"]
-    weights = checkpoints.read_weights(tmp_path / "m" / f"{run.name}.pt")
+    weights = weights_file.read_weights(tmp_path / "m" / f"{run.name}.pt")
     assert torch.equal(weights["weights"]["dense.0.weight"], network.dense[0].weight.detach())
     assert weights["metrics"] == {"test": {"accuracy": 0.75}, "validation": history[1]}
     assert (weights["classes"], weights["run"], weights["data"]) == (CLASSES, "run", {"x": None})
@@ -141,7 +137,7 @@ def test_a_clip_is_half_the_sum_of_its_stems_at_one_level():
     """As every network gets it in training and in tests: `batch_of` against the project's own."""
     stems, _, rows, _ = some_clips()
     torch.testing.assert_close(
-        hearing.features(esc10_data.level_rms(esc10_data.mix(*hearing.stems_of(stems, rows))), 64),
+        features.features(audio.level_rms(audio.mix(*features.stems_of(stems, rows))), 64),
         batch_of(stems, rows),
         rtol=1e-4,
         atol=1e-5,

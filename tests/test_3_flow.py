@@ -11,9 +11,9 @@ from conftest import load_script
 from test_3_finished import CLASSES
 from test_3_trainers import DATA, ROWS, TRUTH
 
-import metrics
-import networks
-import set_data
+from pipeline.data import set_data
+from pipeline.evaluation import metrics
+from pipeline.networks import heads
 
 NB = len(ROWS)
 OUTPUTS = {"counter": 2 + 3, "single": 3, "two_label": 3, "both": 3}
@@ -119,7 +119,7 @@ def test_classifiers_that_took_the_counters_labels_are_no_other_strategy(flow):
 
 def test_each_networks_logits_are_of_its_own_stft(flow, monkeypatch):
     asked = []
-    monkeypatch.setattr(networks, "logits_of", lambda *given: asked.append(given) or "logits")
+    monkeypatch.setattr(heads, "logits_of", lambda *given: asked.append(given) or "logits")
     trained = {task: (f"net {task}", {"constants": {"N_FFT": n}}) for task, n in OUTPUTS.items()}
     assert flow.logits_of(trained, "stems", "rows") == dict.fromkeys(OUTPUTS, "logits")
     assert asked == [(f"net {task}", "stems", "rows", n) for task, n in OUTPUTS.items()]

@@ -9,17 +9,15 @@ import torch
 from conftest import HERE
 from torch import nn
 
-import cpu_speed
-import hearing
-import networks
-import set_data
+from pipeline.data import set_data
+from pipeline.networks import cpu_speed, features, registry
 
 
 def test_waveforms_of_a_batch_against_a_slow_sum():
     stems = torch.rand(4, 100, generator=torch.manual_seed(0)) - 0.5
     stems[3] = 0
     rows = np.array([[0, 1], [2, set_data.NO_STEM], [0, 3], [3, set_data.NO_STEM]])
-    got = hearing.waveforms_of(stems, rows)
+    got = features.waveforms_of(stems, rows)
     for wave, (a, b) in zip(got, rows, strict=True):
         expected = stems[a] + (stems[b] if b >= 0 else 0)
         rms = expected.double().square().mean().sqrt()
@@ -31,22 +29,22 @@ VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
 
 def test_a_batch_that_is_not_varied_is_that_of_validation():
     stems, rows = torch.rand(4, 20_000), np.array([[0, 1], [2, -1], [3, 0]])
-    found = hearing.varied_features(stems, rows, VARY)
-    assert torch.equal(found, hearing.features(hearing.waveforms_of(stems, rows), 256))
+    found = features.varied_features(stems, rows, VARY)
+    assert torch.equal(found, features.features(features.waveforms_of(stems, rows), 256))
 
 
 def test_rolled_stems_go_on_where_they_start_and_fade_where_they_end():
     torch.manual_seed(0)
     waves = torch.arange(1000.0).repeat(50, 1)
-    rolled = hearing.rolled(waves)
+    rolled = features.rolled(waves)
     steps = rolled.diff(dim=1)
-    nb_fade = int(hearing.FADE_SHARE * 1000)
+    nb_fade = int(features.FADE_SHARE * 1000)
     # Behind the fade every sample is followed by the one that followed it.
     assert ((steps - 1).abs() < 1e-3).sum(dim=1).min() >= 999 - 2 * nb_fade
     assert len(rolled[:, 0].unique()) > 40
     torch.manual_seed(0)
-    assert torch.equal(hearing.rolled(waves), rolled)
-    later = hearing.rolled(waves, later=300)
+    assert torch.equal(features.rolled(waves), rolled)
+    later = features.rolled(waves, later=300)
     torch.testing.assert_close(later[:, 300 + nb_fade :], waves[:, nb_fade:-300])
     assert len(later.unique(dim=0)) == 1
 
@@ -54,9 +52,9 @@ def test_rolled_stems_go_on_where_they_start_and_fade_where_they_end():
 def test_rolling_leaves_no_seam(monkeypatch):
     """A seam a stem would tell mixtures from single clips."""
     waves = []
-    monkeypatch.setattr(hearing, "features", lambda waveforms, n_fft: waves.append(waveforms))
+    monkeypatch.setattr(features, "features", lambda waveforms, n_fft: waves.append(waveforms))
     stems = torch.linspace(-1, 1, 20_000).repeat(2, 1) * torch.tensor([[1.0], [0.7]])
-    hearing.varied_features(stems, np.array([[0, -1], [0, 1]] * 20), {**VARY, "ROLL": True})
+    features.varied_features(stems, np.array([[0, -1], [0, 1]] * 20), {**VARY, "ROLL": True})
     levels = waves[0].abs().amax(dim=1)
     assert (waves[0].diff(dim=1).abs().amax(dim=1) < 0.1 * levels).all()
 
@@ -65,11 +63,11 @@ def test_rolling_leaves_no_seam(monkeypatch):
 def test_stems_play_up_to_a_quarter_faster_or_slower_and_leave_no_seam(monkeypatch, roll):
     """A sine's frequency tells its speed; that of the second stem is drawn by itself."""
     waves = []
-    monkeypatch.setattr(hearing, "features", lambda waveforms, n_fft: waves.append(waveforms))
+    monkeypatch.setattr(features, "features", lambda waveforms, n_fft: waves.append(waveforms))
     stems = torch.sin(2 * torch.pi * 401.3 / 4000 * torch.arange(20_000))[None].repeat(2, 1)
     torch.manual_seed(0)
     varied = {**VARY, "ROLL": roll, "SPEED": 0.25}
-    hearing.varied_features(stems, np.array([[0, -1]] * 300 + [[0, 1]] * 50), varied)
+    features.varied_features(stems, np.array([[0, -1]] * 300 + [[0, 1]] * 50), varied)
     spectra = torch.fft.rfft(waves[0] * torch.hann_window(20_000), dim=1).abs()
     speeds = spectra.argmax(dim=1)[:300] / 5 / 401.3  # bins are a fifth of a hertz
     assert 0.799 < speeds.min() < 0.82 and 1.22 < speeds.max() < 1.251
@@ -84,10 +82,10 @@ def test_stems_play_up_to_a_quarter_faster_or_slower_and_leave_no_seam(monkeypat
 def test_a_speed_of_its_own_is_linear_interpolation(monkeypatch):
     """Against numpy's, of the loop that `rolled` gives."""
     torch.manual_seed(0)
-    rolled = hearing.rolled(torch.randn(3, 1000))
+    rolled = features.rolled(torch.randn(3, 1000))
     exponents = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: (exponents + 1) / 2)
-    found = hearing.at_other_speeds(rolled, 0.25)
+    found = features.at_other_speeds(rolled, 0.25)
     for wave, played, factor in zip(rolled, found, (0.8, 1, 1.25), strict=True):
         expected = np.interp(factor * np.arange(1000), np.arange(980), wave[:980], period=980)
         np.testing.assert_allclose(played, expected, atol=1e-5)
@@ -99,7 +97,7 @@ def test_the_second_stem_is_at_most_so_many_decibels_away():
     stems = torch.stack([torch.sin(2 * torch.pi * f * time) for f in (500, 1500)])
     torch.manual_seed(0)
     rows = np.array([[0, 1]] * 200)
-    spectrograms = hearing.varied_features(stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
+    spectrograms = features.varied_features(stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
     first, second = spectrograms[:, 32, 150], spectrograms[:, 96, 150]
     decibels = 20 * torch.log10(second / first)
     assert -6.01 < decibels.min() < -5.5 and 5.5 < decibels.max() < 6.01
@@ -111,7 +109,7 @@ def test_the_second_stem_is_at_most_so_many_decibels_away():
 def test_masks_hide_one_band_and_one_stretch_of_each_clip():
     torch.manual_seed(0)
     ones = torch.ones(400, 1, 129, 313)
-    hidden = hearing.masked(ones)[:, 0] == 0
+    hidden = features.masked(ones)[:, 0] == 0
     bins, frames = hidden.all(dim=2), hidden.all(dim=1)
     assert torch.equal(hidden, bins[:, :, None] | frames[:, None, :])
     for some, size in ((bins, 129), (frames, 313)):
@@ -126,7 +124,7 @@ def test_masks_hide_one_band_and_one_stretch_of_each_clip():
 def test_magnitudes_are_those_of_complex_numbers():
     spectra = torch.randn(3, 129, 50, dtype=torch.complex64)
     spectra[0] = 0
-    torch.testing.assert_close(hearing.magnitudes_of(spectra), spectra.abs())
+    torch.testing.assert_close(features.magnitudes_of(spectra), spectra.abs())
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
@@ -181,21 +179,22 @@ def test_quick_batch_norm_is_batch_norm(shape):
 
 
 def test_layers_of_few_channels_on_the_cpu_have_quick_batch_norms():
-    network = networks.build("asc", 2, 4000, 256, torch.device("cpu"))
+    network = registry.build("asc", 2, 4000, 256, torch.device("cpu"))
     found = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [type(m) for m in found] == [cpu_speed.QuickBatchNorm2d] * 3
-    network = networks.build("isocc", 2, 4000, 256, torch.device("cpu"))
+    network = registry.build("isocc", 2, 4000, 256, torch.device("cpu"))
     assert not any(isinstance(m, cpu_speed.QuickBatchNorm2d) for m in network.modules())
 
 
 def test_every_dropout_of_a_network_on_the_cpu_is_a_quick_one():
-    network = networks.build("isocc", 10, 4000, 256, torch.device("cpu"))
+    network = registry.build("isocc", 10, 4000, 256, torch.device("cpu"))
     found = [m for m in network.modules() if isinstance(m, (nn.Dropout, cpu_speed.QuickDropout))]
     assert len(found) == 6 and all(isinstance(m, cpu_speed.QuickDropout) for m in found)
 
 
 FAULTS = """
-import resource, sys, torch, cpu_speed
+import resource, sys, torch
+from pipeline.networks import cpu_speed
 if sys.argv[1] == "keep":
     cpu_speed.keep_memory()
 for _ in range(60):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import metrics
+from pipeline.evaluation import metrics
 
 NAN = math.nan
 # As text "10" sorts before "9"; "7" is only ever second; of "9+9" both are of one recording.

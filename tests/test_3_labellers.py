@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import crs_lib
-import labellers
-import networks
 from crs_lib import InputError
+from pipeline.inference import choose_weights
+from pipeline.networks import registry
 
 CPU = torch.device("cpu")
 COUNTER, SINGLE, TWO = crs_lib.COUNTER, crs_lib.SINGLE, crs_lib.TWO_LABEL
@@ -18,13 +18,13 @@ NOTHING = (0, 0, "", "")  # asked for: set, rate, counter's network, classifiers
 
 @pytest.fixture
 def loaded(tmp_path, monkeypatch):
-    """What networks.load_networks is asked for, in a folder of these files."""
-    monkeypatch.setattr(networks, "load_networks", lambda *given: given)
+    """What registry.load_networks is asked for, in a folder of these files."""
+    monkeypatch.setattr(registry, "load_networks", lambda *given: given)
 
     def load(names, *asked):
         for name in names:
             (tmp_path / f"{name}.pt").touch()
-        tasks, models, set_number, sample_rate, device = labellers.load(
+        tasks, models, set_number, sample_rate, device = choose_weights.load(
             str(tmp_path), *(asked or NOTHING), CPU
         )
         assert models == str(tmp_path) and device is CPU
@@ -55,12 +55,14 @@ def test_kinds_are_read_off_the_names(tmp_path):
     ]
     for name in names:
         (tmp_path / name).touch()
-    kinds = {script: sorted(labellers.kinds_of(str(tmp_path), script)) for script in (COUNTER, TWO)}
+    kinds = {
+        script: sorted(choose_weights.kinds_of(str(tmp_path), script)) for script in (COUNTER, TWO)
+    }
     assert kinds == {
         COUNTER: [("asc", 1, 4000), ("logmel", 10, 22_050)],
         TWO: [("isocc", 3, 8000)],
     }
-    assert labellers.kinds_of(str(tmp_path), SINGLE) == []
+    assert choose_weights.kinds_of(str(tmp_path), SINGLE) == []
 
 
 def test_the_only_weights_are_taken_whatever_they_are(loaded):

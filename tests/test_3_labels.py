@@ -17,13 +17,11 @@ import torch
 from conftest import load_script
 from torch import nn
 
-import labellers
-import listening
-import networks
 import overall_flow
-import set_data
-import timeline
 from crs_lib import InputError
+from pipeline.data import set_data
+from pipeline.inference import choose_weights, classify, timeline
+from pipeline.networks import heads
 
 CPU = torch.device("cpu")
 CLASSES = ["a", "b", "c", "d"]
@@ -98,7 +96,7 @@ def shares_of_two(logits):
 def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone():
     trained, windows = trained_networks(), unlike_waves(12)
     windows[[3, 8]] = 0
-    heard = listening.label(windows, trained, CPU)
+    heard = classify.label(windows, trained, CPU)
     chances, answers = [], set()
     for row in sorted({*range(12)} - {3, 8}):
         one, two = shares(logits_of(trained["counter"][0], N_FFT["counter"], windows[row]))
@@ -127,7 +125,7 @@ def test_one_second_of_sound_in_a_window_is_heard():
     windows = np.zeros((5, 5 * RATE), dtype=np.float32)
     for second in range(5):
         windows[second, second * RATE : (second + 1) * RATE] = unlike_waves(1)[0, :RATE]
-    heard = listening.label(windows, trained_networks(), CPU)
+    heard = classify.label(windows, trained_networks(), CPU)
     assert (heard.counts > 0).all()
     assert heard.silent.tolist() == (~np.eye(5, dtype=bool)).tolist()
 
@@ -145,16 +143,16 @@ def test_a_network_is_asked_only_where_there_is_something_for_it():
     trained = {task: (partial(ask, task, given), content) for task, given in logits.items()}
     windows = unlike_waves(5)
     windows[[0, 3]] = 0
-    assert listening.label(windows, trained, CPU).counts.tolist() == [0, 1, 1, 0, 1]
+    assert classify.label(windows, trained, CPU).counts.tolist() == [0, 1, 1, 0, 1]
     assert asked == [("counter", 3), ("single", 3)]
-    listening.label(windows[[0, 3]], trained, CPU)
+    classify.label(windows[[0, 3]], trained, CPU)
     assert len(asked) == 2
 
 
 def test_how_loud_a_window_is_changes_no_answer():
     windows = unlike_waves(6)
-    heard = listening.label(windows, trained_networks(), CPU)
-    louder = listening.label(windows * np.float32(7), trained_networks(), CPU)
+    heard = classify.label(windows, trained_networks(), CPU)
+    louder = classify.label(windows * np.float32(7), trained_networks(), CPU)
     assert (heard.counts == louder.counts).all() and (heard.named == louder.named).all()
     np.testing.assert_allclose(heard.scores, louder.scores, atol=1e-5)
     np.testing.assert_allclose(heard.count_scores, louder.count_scores, atol=1e-5)
@@ -163,14 +161,14 @@ def test_how_loud_a_window_is_changes_no_answer():
 @pytest.mark.parametrize(("loud", "is_silent"), [(2**-11, False), (0.999 * 2**-11, True)])
 def test_a_second_as_loud_as_the_threshold_is_no_silence(monkeypatch, loud, is_silent):
     """Of numbers whose squares and sums are exact; each second by itself, each about its mean."""
-    monkeypatch.setattr(listening, "SILENT_RMS", 2**-11)
+    monkeypatch.setattr(classify, "SILENT_RMS", 2**-11)
     windows = np.zeros((3, 5 * 64), dtype=np.float32)
     windows[1, 64:128] = loud * (-1) ** np.arange(64)
     windows[2, 128:192] = 0.5 + loud * (-1) ** np.arange(64)
     windows[2, 192:] = -0.25
     expected = np.ones((3, 5), dtype=bool)
     expected[1, 1] = expected[2, 2] = is_silent
-    assert listening.silent_seconds(windows).tolist() == expected.tolist()
+    assert classify.silent_seconds(windows).tolist() == expected.tolist()
 
 
 # ----------------------------------------------------------- as the flow and the trainings answer
@@ -201,7 +199,7 @@ def names_of(heard):
 def test_a_recording_is_answered_as_the_flow_answers_the_clip():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = listening.label(windows, trained, CPU)
+    heard = classify.label(windows, trained, CPU)
     # The flow's counter has its class names behind the two logits of the count.
     behind = [(0.1, 0.2, 0.3, 0.4)] * 4
     flow = {**trained, "counter": (network_of(*WEIGHTS["counter"], *behind), trained["counter"][1])}
@@ -217,11 +215,11 @@ def test_a_recording_is_answered_as_the_flow_answers_the_clip():
 def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = listening.label(windows, trained, CPU)
+    heard = classify.label(windows, trained, CPU)
     tables = {}
-    for task, name in labellers.SCRIPT_OF.items():
+    for task, name in choose_weights.SCRIPT_OF.items():
         script = load_script(f"{name}.py")
-        logits = networks.logits_of(trained[task][0], stems, rows, N_FFT[task])
+        logits = heads.logits_of(trained[task][0], stems, rows, N_FFT[task])
         tables[task] = script.predictions(logits, rows, data)
     assert heard.counts.tolist() == tables["counter"]["count"].tolist()
     said = tables["counter"][["score_one", "score_two"]].to_numpy()
@@ -244,9 +242,9 @@ def test_an_answer_has_the_best_name_first_and_says_what_was_heard(tmp_path, rat
     for i, wave in enumerate(unlike_waves(12, rate)):
         beyond = 0.5 * np.ones(rate // 2)  # behind the fifth second: not heard
         sf.write(tmp_path / "a.wav", np.concatenate([wave, beyond]), rate, subtype="FLOAT")
-        answer = listening.answer(tmp_path / "a.wav", trained, CPU)
+        answer = classify.answer(tmp_path / "a.wav", trained, CPU)
         window = np.round(wave * 32768).astype(np.float32) / 32768
-        heard = listening.label(window[None], trained, CPU)
+        heard = classify.label(window[None], trained, CPU)
         assert (answer["seconds"], answer["of_seconds"]) == (5, 5.5)
         assert answer["count"] == heard.counts[0]
         assert answer["count_score"] == pytest.approx(heard.count_scores[0], abs=1e-4)
@@ -272,11 +270,11 @@ def test_a_long_recording_has_spans_alone(tmp_path):
     wave = np.concatenate([unlike_waves(5)[4], np.zeros(2 * RATE, dtype=np.float32)])
     sf.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
     trained = trained_networks()
-    answer = listening.answer(tmp_path / "a.wav", trained, CPU)
+    answer = classify.answer(tmp_path / "a.wav", trained, CPU)
     assert answer.keys() == {"seconds", "spans"} and answer["seconds"] == 7
     assert answer["spans"][-1] == timeline.Span(5, 7, None, None)
     windows = np.stack([wave[s * RATE : (s + 5) * RATE] for s in range(3)])
-    heard = listening.label(np.round(windows * 32768) / np.float32(32768), trained, CPU)
+    heard = classify.label(np.round(windows * 32768) / np.float32(32768), trained, CPU)
     found = {span.name for span in answer["spans"]} - {None}
     assert found and found <= {c for i, c in enumerate(CLASSES) if heard.named[:, i].any()}
 
@@ -284,15 +282,15 @@ def test_a_long_recording_has_spans_alone(tmp_path):
 def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_path):
     """Three parts of unlike lengths, whose windows tell where they come from."""
     parts = [(np.full((nb, 10), nb / 10), new) for nb, new in ((2, 25), (3, 30), (1, 7))]
-    monkeypatch.setattr(listening, "windows_of", lambda path, rate: iter(parts))
+    monkeypatch.setattr(classify, "windows_of", lambda path, rate: iter(parts))
 
     def label(windows):
         nb = len(windows)
         named = np.full((nb, 2), nb == 3)
         scores = np.stack([windows[:, 0], np.arange(nb)], axis=1)
-        return listening.Heard(np.full(nb, nb), windows[:, 0], named, scores, ~named)
+        return classify.Heard(np.full(nb, nb), windows[:, 0], named, scores, ~named)
 
-    heard, seconds = listening.listen(tmp_path / "a.wav", 10, label)
+    heard, seconds = classify.listen(tmp_path / "a.wav", 10, label)
     assert seconds == 6.2 and heard.counts.tolist() == [2, 2, 3, 3, 3, 1]
     assert heard.count_scores.tolist() == [0.2, 0.2, 0.3, 0.3, 0.3, 0.1]
     assert heard.scores[:, 1].tolist() == [0, 1, 0, 1, 2, 0]
@@ -301,7 +299,7 @@ def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_p
 
 
 def test_a_recording_of_which_nothing_comes_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(listening, "windows_of", lambda path, rate: iter([]))
-    label = partial(listening.label, trained=trained_networks(), device=CPU)
+    monkeypatch.setattr(classify, "windows_of", lambda path, rate: iter([]))
+    label = partial(classify.label, trained=trained_networks(), device=CPU)
     with pytest.raises(InputError, match=r"a\.wav: holds no samples"):
-        listening.listen(tmp_path / "a.wav", RATE, label)
+        classify.listen(tmp_path / "a.wav", RATE, label)

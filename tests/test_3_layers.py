@@ -10,7 +10,7 @@ from torch import nn
 
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
-from more_models import LogMel
+from pipeline.networks.logmel import LogMel
 
 
 def shaken(network, seed=3):

@@ -13,10 +13,9 @@ import soundfile as sf
 import soxr
 import torch
 
-import listening
-import networks
-import timeline
 from crs_lib import InputError
+from pipeline.inference import classify, timeline
+from pipeline.networks import registry
 
 RATE = 4000
 TONES = {"a": 300, "b": 700, "c": 1300}  # Hz
@@ -47,13 +46,13 @@ def hear(windows, least_seconds):
     scores = (levels > 0.1).mean(axis=1)
     most = scores.max(axis=1, keepdims=True)
     named = (scores * 5 >= least_seconds) | ((scores == most) & (most > 0))
-    silent = listening.silent_seconds(windows)
+    silent = classify.silent_seconds(windows)
     counts = named.sum(axis=1)
-    return listening.Heard(counts, np.ones(len(counts), np.float32), named, scores, silent)
+    return classify.Heard(counts, np.ones(len(counts), np.float32), named, scores, silent)
 
 
 def spans_of(path, least_seconds):
-    heard, seconds = listening.listen(path, RATE, partial(hear, least_seconds=least_seconds))
+    heard, seconds = classify.listen(path, RATE, partial(hear, least_seconds=least_seconds))
     found = timeline.spans(heard.named, heard.scores, heard.silent, seconds, [*TONES])
     return [(span.name, span.start, span.end) for span in found]
 
@@ -68,9 +67,9 @@ def test_windows_are_those_of_the_whole_recording(tmp_path, rate, seconds):
     rng = np.random.default_rng(1)
     wave = np.cumsum(rng.standard_normal((round(seconds * rate), 2)), axis=0)
     sf.write(tmp_path / "a.wav", 1.2 * wave / np.abs(wave).max(), rate, subtype="FLOAT")
-    parts = list(listening.windows_of(tmp_path / "a.wav", RATE))
+    parts = list(classify.windows_of(tmp_path / "a.wav", RATE))
     windows = np.concatenate([part for part, _ in parts])
-    assert max(len(part) for part, _ in parts) <= listening.BLOCK_SECONDS
+    assert max(len(part) for part, _ in parts) <= classify.BLOCK_SECONDS
     nb_heard = sum(nb_new for _, nb_new in parts)
     assert nb_heard == pytest.approx(seconds * RATE, abs=1)
     samples = sf.read(tmp_path / "a.wav", dtype="float32")[0].mean(axis=1)
@@ -86,7 +85,7 @@ def test_windows_are_those_of_the_whole_recording(tmp_path, rate, seconds):
 @pytest.mark.parametrize("seconds", [0.3, 5, 6])
 def test_a_recording_of_up_to_six_seconds_is_one_window(tmp_path, seconds):
     path = recording(tmp_path / "a.wav", seconds, ("a", 0, 9))
-    ((windows, nb_heard),) = listening.windows_of(path, RATE)
+    ((windows, nb_heard),) = classify.windows_of(path, RATE)
     assert windows.shape == (1, 5 * RATE) and nb_heard == min(seconds, 5) * RATE
 
 
@@ -120,11 +119,11 @@ def test_a_long_recording_must_be_finite(tmp_path):
 def test_silence_is_what_is_softer_than_the_threshold():
     windows = np.zeros((1, 5 * RATE), dtype=np.float32)
     tone = np.sin(np.arange(RATE)).astype(np.float32) * 2**0.5  # of an RMS of one
-    windows[0, RATE : 2 * RATE] = 1.05 * listening.SILENT_RMS * tone
-    windows[0, 2 * RATE : 3 * RATE] = 0.95 * listening.SILENT_RMS * tone
+    windows[0, RATE : 2 * RATE] = 1.05 * classify.SILENT_RMS * tone
+    windows[0, 2 * RATE : 3 * RATE] = 0.95 * classify.SILENT_RMS * tone
     windows[0, 3 * RATE : 4 * RATE] = 0.3  # a constant is no sound
-    assert listening.silent_seconds(windows).tolist() == [[True, False, True, True, True]]
-    assert 20 * np.log10(listening.SILENT_RMS) == pytest.approx(-66, abs=0.1)  # as README has it
+    assert classify.silent_seconds(windows).tolist() == [[True, False, True, True, True]]
+    assert 20 * np.log10(classify.SILENT_RMS) == pytest.approx(-66, abs=0.1)  # as README has it
 
 
 def test_silent_windows_go_to_no_network_and_others_do_not_hear_them():
@@ -133,20 +132,20 @@ def test_silent_windows_go_to_no_network_and_others_do_not_hear_them():
     torch.manual_seed(0)
     sizes = {"counter": ("asc", 2), "single": ("isocc", 3), "two_label": ("isocc", 3)}
     trained = {
-        task: (networks.build(model, nb, RATE, 256, device).eval(), content)
+        task: (registry.build(model, nb, RATE, 256, device).eval(), content)
         for task, (model, nb) in sizes.items()
     }
     windows = np.random.default_rng(0).uniform(-0.1, 0.1, (4, 5 * RATE)).astype(np.float32)
     windows[[0, 2]] *= 1e-3
-    heard = listening.label(windows, trained, device)
+    heard = classify.label(windows, trained, device)
     assert (heard.counts > 0).tolist() == [False, True, False, True]
     assert heard.named.sum(axis=1).tolist() == heard.counts.tolist()
     assert not heard.scores[[0, 2]].any() and heard.silent.all(axis=1).tolist() == [1, 0, 1, 0]
     for row in range(4):
-        alone = listening.label(windows[row : row + 1], trained, device)
+        alone = classify.label(windows[row : row + 1], trained, device)
         for together, one in zip(heard, alone, strict=True):
             np.testing.assert_allclose(together[row], one[0], atol=1e-5)
-    silence = listening.label(np.zeros((2, 5 * RATE), np.float32), trained, device)
+    silence = classify.label(np.zeros((2, 5 * RATE), np.float32), trained, device)
     assert not silence.counts.any() and (silence.count_scores == 1).all()
 
 
@@ -236,9 +235,9 @@ def test_scores_of_spans_against_a_slow_mean():
 def test_columns_hold_where_a_tone_sounds_and_where_the_counter_attends(tmp_path):
     path = recording(tmp_path / "a.wav", 40, ("a", 0, 20), ("c", 20, 40))
     content = {"classes": [*TONES], "constants": {"N_FFT": 256, "SAMPLE_RATE": RATE}}
-    network = networks.build("asc", 2, RATE, 256, torch.device("cpu")).eval()
+    network = registry.build("asc", 2, RATE, 256, torch.device("cpu")).eval()
     trained = {"counter": (network, content)}
-    columns = listening.columns_of(path, 40.0, trained, torch.device("cpu"))
+    columns = classify.columns_of(path, 40.0, trained, torch.device("cpu"))
     spectrogram, attention, sample_rate = columns
     assert spectrogram.shape == (129, 1000) and attention.shape == (1000,) and sample_rate == RATE
     bins = [round(TONES[name] * 256 / RATE) for name in "ac"]
@@ -246,6 +245,6 @@ def test_columns_hold_where_a_tone_sounds_and_where_the_counter_attends(tmp_path
     assert (spectrogram[bins[1], :490] < 0.1).all() and (spectrogram[bins[1], 510:980] > 5).all()
     # Of a window of 313 frames, attention that knows nothing is a share of 1 / 313 everywhere.
     assert attention.mean() == pytest.approx(1 / 313, rel=0.1)
-    trained["counter"] = networks.build("isocc", 2, RATE, 256, torch.device("cpu")).eval(), content
-    spectrogram, attention, _ = listening.columns_of(path, 40.0, trained, torch.device("cpu"))
+    trained["counter"] = registry.build("isocc", 2, RATE, 256, torch.device("cpu")).eval(), content
+    spectrogram, attention, _ = classify.columns_of(path, 40.0, trained, torch.device("cpu"))
     assert attention is None and spectrogram.shape == (129, 1000)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import set_data
+from pipeline.data import set_data
 
 CONSTANTS = {"SEED": 3, "SET": 2, "REDRAW": True, "OVERSAMPLE": 1}
 

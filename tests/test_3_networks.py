@@ -10,20 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-import good_values
-import hearing
-import jobs
-import networks
-import training
 from asc_model import ASC
 from CNN_ISOCC_copy import CNN_ISOCC
-from more_models import LogMel
+from pipeline.networks import features, heads, registry
+from pipeline.networks.logmel import LogMel
+from pipeline.settings import good_values
+from pipeline.training import jobs, loop
 
 
 def test_a_record_names_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", {torch.device("cuda:1"): "Fast"}.get)
-    assert networks.machine(torch.device("cuda:1"))["device"] == "cuda:1 (Fast)"
-    here = networks.machine(torch.device("cpu"))
+    assert registry.machine(torch.device("cuda:1"))["device"] == "cuda:1 (Fast)"
+    here = registry.machine(torch.device("cpu"))
     assert (here["device"], here["threads"]) == ("cpu", torch.get_num_threads())
 
 
@@ -88,7 +86,7 @@ def test_logmel_hears_a_sine_in_its_band_and_silence_as_numbers():
     network = LogMel(10, nb_bins=1025, nb_frames=157, sample_rate=16000).eval()
     assert nb_parameters(network) < 1_000_000
     seconds = torch.arange(80_000) / 16000
-    sine = hearing.features(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
+    sine = features.features(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
     bands = (network.mel @ sine)[0, 0, :, 80]
     centres = librosa.mel_frequencies(n_mels=66, fmax=8000)[1:-1]
     assert bands.argmax() == np.abs(centres - 1000).argmin()
@@ -118,11 +116,11 @@ def test_logmel_says_how_much_each_frame_weighs_in_its_count():
 @pytest.mark.parametrize(
     ("rate", "n_fft"), [(4000, 256), (8000, 512), (16000, 1024), (22050, 1024)]
 )
-@pytest.mark.parametrize("model", networks.NETWORKS)
+@pytest.mark.parametrize("model", registry.NETWORKS)
 def test_networks_are_built_for_every_rate(model, rate, n_fft):
-    network = networks.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
+    network = registry.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
     waves = torch.rand(1, 5 * rate)
-    assert network(hearing.features(waves, n_fft)).shape == (1, 7)
+    assert network(features.features(waves, n_fft)).shape == (1, 7)
 
 
 def test_a_spectrogram_that_is_too_small_is_named():
@@ -133,14 +131,14 @@ def test_a_spectrogram_that_is_too_small_is_named():
         LogMel(10, 129, 7, 4000)
 
 
-@pytest.mark.parametrize("model", networks.NETWORKS)
+@pytest.mark.parametrize("model", registry.NETWORKS)
 def test_an_answer_does_not_depend_on_the_neighbours_in_the_batch(model):
     torch.manual_seed(0)
-    network = networks.build(model, 3, 4000, 256, torch.device("cpu"))
+    network = registry.build(model, 3, 4000, 256, torch.device("cpu"))
     stems = torch.rand(6, 20_000) - 0.5
     rows = np.array([[i, -1] for i in range(6)])
-    together = networks.logits_of(network, stems, rows, 256)
-    alone = torch.cat([networks.logits_of(network, stems, row[None], 256) for row in rows])
+    together = heads.logits_of(network, stems, rows, 256)
+    alone = torch.cat([heads.logits_of(network, stems, row[None], 256) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -161,16 +159,16 @@ def test_the_loss_of_names_and_their_scores_against_every_set():
         for name in range(5):
             share = sum(weight for names, weight in pairs.items() if name in names)
             scores[clip, name] = share / sum(pairs.values())
-    assert training.names_loss(logits, targets).item() == pytest.approx(sum(losses) / 6)
-    torch.testing.assert_close(networks.scores_of_two(logits), scores)
+    assert loop.names_loss(logits, targets).item() == pytest.approx(sum(losses) / 6)
+    torch.testing.assert_close(heads.scores_of_two(logits), scores)
     # One name is one of k: the loss is cross-entropy.
     expected = nn.functional.cross_entropy(logits[:2], torch.tensor([0, 3]))
-    torch.testing.assert_close(training.names_loss(logits[:2], targets[:2]), expected)
+    torch.testing.assert_close(loop.names_loss(logits[:2], targets[:2]), expected)
 
 
 def test_the_loss_of_names_stays_a_number_where_one_name_drowns_the_others():
     logits = torch.tensor([[90.0, 0.0, -5.0], [90.0, 0.0, -5.0]], requires_grad=True)
-    loss = training.names_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
+    loss = loop.names_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
     loss.backward()
     one_of_two = math.log(1 + math.exp(-5))
     assert loss.item() == pytest.approx((2 * one_of_two + 5) / 2, rel=1e-4)
@@ -184,7 +182,7 @@ def test_a_moved_threshold_is_where_the_count_turns():
     with torch.no_grad():
         before = torch.softmax(network(spectrograms), dim=1)[:, 1]
         threshold = before.sort().values[19:21].mean().item()  # between two clips
-        networks.move_threshold(network, threshold)
+        heads.move_threshold(network, threshold)
         counts = network(spectrograms).argmax(dim=1)
     assert counts.sum() == 20
     assert counts.tolist() == (before > threshold).int().tolist()
@@ -199,27 +197,27 @@ def test_averaged_weights_against_a_slow_sum():
     for step, value in enumerate(values, start=1):
         network.weight.data.fill_(value)
         network.num_batches_tracked.fill_(step)
-        training.average_in(averaged, network, step, span)
+        loop.average_in(averaged, network, step, span)
         keep = min(span, step / 9) / (1 + min(span, step / 9))
         expected = keep * expected + (1 - keep) * value
         assert averaged.weight.item() == pytest.approx(expected, rel=1e-5)
         assert averaged.num_batches_tracked.item() == step
     assert abs(expected - np.mean(values[-9:])) < 0.05
-    training.average_in(averaged, network, 1000, 0)
+    loop.average_in(averaged, network, 1000, 0)
     assert averaged.weight.item() == network.weight.item()
 
 
 def test_every_network_can_be_named():
-    assert tuple(networks.NETWORKS) == good_values.NETWORKS
+    assert tuple(registry.NETWORKS) == good_values.NETWORKS
 
 
 def test_forgotten_names_are_remembered():
-    network = networks.build("asc", 2 + 3, 4000, 256, torch.device("cpu")).eval()
+    network = registry.build("asc", 2 + 3, 4000, 256, torch.device("cpu")).eval()
     spectrograms = torch.rand(2, 1, 129, 313)
     before = network(spectrograms)
-    forgotten = networks.forget_names(network)
+    forgotten = heads.forget_names(network)
     assert torch.allclose(network(spectrograms), before[:, :2])
-    assert torch.allclose(networks.remember_names(network, forgotten)(spectrograms), before)
+    assert torch.allclose(heads.remember_names(network, forgotten)(spectrograms), before)
     assert network(spectrograms).shape == (2, 2)
     # Of a counter that learned no names there is nothing to remember.
-    assert networks.remember_names(network, {})(spectrograms).shape == (2, 2)
+    assert heads.remember_names(network, {})(spectrograms).shape == (2, 2)

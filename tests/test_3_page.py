@@ -11,10 +11,10 @@ import soundfile as sf
 import torch
 from conftest import load_script
 
-import listening
-import pictures
 from crs_lib import InputError
-from timeline import Span
+from pipeline.evaluation import plots
+from pipeline.inference import classify
+from pipeline.inference.timeline import Span
 
 CPU = torch.device("cpu")
 RATE = 2000
@@ -22,14 +22,14 @@ RATE = 2000
 
 @pytest.fixture
 def page(monkeypatch):
-    """app_page, imported anew with stand-ins for what only the page needs."""
+    """The page's module, imported anew with stand-ins for what only the page needs."""
     for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "")
     for name in ("gradio", "starlette", "starlette.middleware", "starlette.middleware.base"):
         monkeypatch.setitem(sys.modules, name, MagicMock())
-    monkeypatch.delitem(sys.modules, "app_page", raising=False)
-    yield importlib.import_module("app_page")
-    sys.modules.pop("app_page", None)
+    monkeypatch.delitem(sys.modules, "pipeline.inference.web_page", raising=False)
+    yield importlib.import_module("pipeline.inference.web_page")
+    sys.modules.pop("pipeline.inference.web_page", None)
 
 
 def counter(spectrograms):
@@ -69,14 +69,14 @@ def tone(path, frequency, level=0.2, seconds=5, rate=RATE):
 def test_a_recording_is_shown_as_it_is_answered(page, tmp_path, monkeypatch):
     """Scores as they are, those of the timeline to hundredths, silence without any."""
     drawn, done = [], []
-    monkeypatch.setattr(pictures, "draw_recording", lambda *given: drawn.append(given) or "figure")
-    monkeypatch.setattr(pictures, "finish", lambda *given: done.append(("finish", *given)))
-    monkeypatch.setattr(pictures.plt, "close", lambda figure: done.append(("close", figure)))
+    monkeypatch.setattr(plots, "draw_recording", lambda *given: drawn.append(given) or "figure")
+    monkeypatch.setattr(plots, "finish", lambda *given: done.append(("finish", *given)))
+    monkeypatch.setattr(plots.plt, "close", lambda figure: done.append(("close", figure)))
     path = tone(tmp_path / "a.wav", 900, seconds=3)
     for synthetic in (False, True):
         ears = ears_of(page, synthetic)
         title, scores, rows, figure = page.hear(path, ears)
-        answer = listening.answer(Path(path), ears.trained, CPU)
+        answer = classify.answer(Path(path), ears.trained, CPU)
         two = 1 / (1 + np.exp(2 - 6))  # all of it lies in the upper half
         assert title == f"## sea_waves + dog\ntwo classes ({two:.2f})"
         pairs = {name: np.exp(total) for name, total in {"cd": 1, "cs": 3, "ds": 4}.items()}
@@ -92,7 +92,7 @@ def test_a_recording_is_shown_as_it_is_answered(page, tmp_path, monkeypatch):
         done.clear()
     (name, given, magnitudes, attention, rate) = drawn[0]
     assert (name, given, attention, rate) == ("a.wav", answer, None, RATE)
-    columns = listening.columns_of(Path(path), 3.0, ears.trained, CPU)
+    columns = classify.columns_of(Path(path), 3.0, ears.trained, CPU)
     np.testing.assert_array_equal(magnitudes, columns[0])
 
 
@@ -162,7 +162,7 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
 ):
     """A low hum that is loud and a soft hiss, which clicks so loud that the mixture is scaled."""
     minds, heard = [], []
-    monkeypatch.setattr(pictures, "draw_mind", lambda *given: minds.append(given) or "curve")
+    monkeypatch.setattr(plots, "draw_mind", lambda *given: minds.append(given) or "curve")
     monkeypatch.setattr(page, "finished", lambda *given: given)
     rng, time = np.random.default_rng(0), np.arange(5 * RATE) / RATE
     waves = [0.5 * np.sin(2 * np.pi * 150 * time), 0.01 * rng.standard_normal(5 * RATE)]
@@ -236,7 +236,7 @@ def test_a_span_of_no_score_stays_without_one(page, tmp_path, monkeypatch):
     """A score of nought is one; of silence there is none."""
     spans = [Span(0, 2, "dog", 0.0), Span(2, 5.0, None, None)]
     answer = {"seconds": 5.0, "spans": spans, "count": 1, "names": ["dog"], "count_score": 1.0}
-    monkeypatch.setattr(listening, "answer", lambda *given: {**answer, "scores": {"dog": 0.0}})
+    monkeypatch.setattr(classify, "answer", lambda *given: {**answer, "scores": {"dog": 0.0}})
     path = tone(tmp_path / "a.wav", 100)
     _, scores, rows, _ = page.hear(path, ears_of(page))
     assert scores == {"dog": 0.0}
@@ -297,8 +297,8 @@ def test_the_constants_of_the_app_reach_the_page(page, monkeypatch, tmp_path, ha
     # What nobody asks for is left to the weights of the project.
     assert (app.MODELS, app.SET, app.SAMPLE_RATE) == ("pretrained", 0, 0)
     assert app.COUNTER_MODEL == app.CLASSIFIER_MODEL == ""
-    monkeypatch.setattr(app.networks, "choose_device", lambda *given: asked.append(given) or CPU)
-    monkeypatch.setattr(app.labellers, "load", lambda *given: asked.append(given) or "trained")
+    monkeypatch.setattr(app.registry, "choose_device", lambda *given: asked.append(given) or CPU)
+    monkeypatch.setattr(app.choose_weights, "load", lambda *given: asked.append(given) or "trained")
     monkeypatch.setattr(page, "page", lambda *given: asked.append(given) or "blocks")
     monkeypatch.setattr(page, "serve", lambda *given: asked.append(given))
     folder = tmp_path / "esc10_rename"

@@ -7,22 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import metrics
-import pictures
-import report
+from pipeline.evaluation import metrics, plots, run_records
 
 
 @pytest.fixture
 def saved(monkeypatch):
     """Pictures as they would be written: (figure, path, whether synthetic)."""
     found = []
-    monkeypatch.setattr(pictures, "save_picture", lambda *given: found.append(given))
+    monkeypatch.setattr(plots, "save_picture", lambda *given: found.append(given))
     yield found
-    pictures.plt.close("all")
+    plots.plt.close("all")
 
 
 def a_run(folder, script="x"):
-    return report.Run(
+    return run_records.Run(
         folder, script, "net", {"SET": 3, "SAMPLE_RATE": 8000, "DATASET": "d"}, {}, ""
     )
 
@@ -54,7 +52,7 @@ def test_learning_curves_count_epochs_from_one_and_mark_the_one_taken(saved, tmp
         {"epoch": e, "train_loss": 3.0 - e, "val_loss": 4.0 - e, "val_exact_pair": e / 8, "x": 9}
         for e in range(3)
     ]
-    pictures.plot_curves(a_run(tmp_path), history, 1, "exact_pair")
+    plots.plot_curves(a_run(tmp_path), history, 1, "exact_pair")
     ((figure, path, synthetic),) = saved
     left, right = figure.axes
     assert line(left, "training") == ([1, 2, 3], [3, 2, 1])
@@ -73,8 +71,8 @@ def test_learning_curves_count_epochs_from_one_and_mark_the_one_taken(saved, tmp
 
 def test_a_confusion_has_a_row_for_each_truth_and_writes_clips(saved, tmp_path):
     truth = pd.Series(["b", "a", "a", "a", "a", "b", "b", "c"])
-    answers = pd.Series(["a", "a", "a", "b", pictures.MISSED, "b", "b", "c"])
-    pictures.plot_confusion(a_run(tmp_path), truth, answers, ["a", "b", "c", "d"], "names")
+    answers = pd.Series(["a", "a", "a", "b", plots.MISSED, "b", "b", "c"])
+    plots.plot_confusion(a_run(tmp_path), truth, answers, ["a", "b", "c", "d"], "names")
     ((figure, path, _),) = saved
     (axis,) = figure.axes
     shares = np.asarray(axis.images[0].get_array())
@@ -91,14 +89,14 @@ def test_a_confusion_has_a_row_for_each_truth_and_writes_clips(saved, tmp_path):
     labels = [
         [t.get_text() for t in ticks] for ticks in (axis.get_xticklabels(), axis.get_yticklabels())
     ]
-    assert labels == [["a", "b", "c", "d", pictures.MISSED], ["a", "b", "c", "d"]]
+    assert labels == [["a", "b", "c", "d", plots.MISSED], ["a", "b", "c", "d"]]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("answer", "truth")
     assert axis.get_title() == "net, set 3: names" and path == tmp_path / "confusion.png"
 
 
 def test_pairs_of_classes_are_below_the_diagonal_in_per_cent(saved, tmp_path):
     truth, shares = pd.Series(["a", "a+b", "b+c", "c"]), pd.Series([0.25, 0.666, 0.005, 1])
-    pictures.draw_pairs(tmp_path / "p.png", True, truth, shares, "title")
+    plots.draw_pairs(tmp_path / "p.png", True, truth, shares, "title")
     ((figure, path, synthetic),) = saved
     (axis,) = figure.axes
     texts = {t.get_position(): t.get_text() for t in axis.texts if t.get_text()}
@@ -130,15 +128,15 @@ def test_the_pictures_of_a_summary_are_of_all_its_runs_together(monkeypatch, tmp
         )
     }
     tables = {tmp_path / name: table for name, table in {**singles, **flows}.items()}
-    monkeypatch.setattr(pictures, "read_predictions", tables.__getitem__)
+    monkeypatch.setattr(plots, "read_predictions", tables.__getitem__)
     drawn = {}
     for name in ("draw_confusion", "draw_pairs", "draw_audit"):
         monkeypatch.setattr(
-            pictures, name, lambda path, *given, name=name: drawn.update({path: (name, *given)})
+            plots, name, lambda path, *given, name=name: drawn.update({path: (name, *given)})
         )
     summary = {"flows": list(flows), "singles": list(singles), "synthetic": True, "audit": {}}
     path = tmp_path / "sum_2.json"
-    found = pictures.plot_summary(tmp_path, summary, path)
+    found = plots.plot_summary(tmp_path, summary, path)
     assert found == [tmp_path / f"sum_2_{n}.png" for n in ("confusion", "counter", "pairs")]
     name, synthetic, truth, answers, labels, title = drawn[found[0]]
     assert (name, synthetic, labels) == ("draw_confusion", True, ["a", "b"])
@@ -152,7 +150,7 @@ def test_the_pictures_of_a_summary_are_of_all_its_runs_together(monkeypatch, tmp
         assert (name, synthetic, truth.tolist()) == ("draw_pairs", True, ["a", "a+b"])
         assert of_truth.tolist() == shares and words in title
     summary["audit"] = {"alone": 1}
-    found = pictures.plot_summary(tmp_path, {**summary, "synthetic": False}, path)
+    found = plots.plot_summary(tmp_path, {**summary, "synthetic": False}, path)
     assert found[3:] == [tmp_path / "sum_2_audit.png"]
     assert drawn[found[3]] == ("draw_audit", False, {"alone": 1})
     assert drawn[found[0]][1] is False and drawn[found[1]][1] is False
@@ -161,7 +159,7 @@ def test_the_pictures_of_a_summary_are_of_all_its_runs_together(monkeypatch, tmp
 def test_attention_is_drawn_above_its_own_clip_in_seconds(saved, tmp_path):
     spectrograms, attentions = np.ones((2, 4, 6)), np.arange(12.0).reshape(2, 6)
     spectrograms[1] = 10
-    pictures.plot_attention(a_run(tmp_path), spectrograms, attentions, ["one", "two"])
+    plots.plot_attention(a_run(tmp_path), spectrograms, attentions, ["one", "two"])
     ((figure, path, _),) = saved
     above, below = figure.axes[:2], figure.axes[2:]
     for column in (0, 1):
@@ -184,7 +182,7 @@ def test_a_recording_shows_when_what_sounds(saved):
     spans = [span("", 0, 1), span("ox", 1, 2.5), span("dog", 2.5, 3), span("ox", 3, 8)]
     answer = {"seconds": 8, "spans": spans}
     attention = np.array([0.1, 0.4, 0.2, 0.3])
-    figure = pictures.draw_recording("a $title$", answer, np.ones((3, 5)), attention, 16000)
+    figure = plots.draw_recording("a $title$", answer, np.ones((3, 5)), attention, 16000)
     over, middle, below = figure.axes
     (curve,) = over.lines
     assert curve.get_xdata().tolist() == [1, 3, 5, 7] and curve.get_ydata().tolist() == [*attention]
@@ -200,24 +198,24 @@ def test_a_recording_shows_when_what_sounds(saved):
     colors = [bar.get_facecolor() for bar in below.patches]
     assert same_color(colors[0], "lightgrey") and all(same_color(c, "C0") for c in colors[1:])
     assert below.get_xlim() == (0, 8) and below.get_ylim() == (2.6, -0.6)
-    without = pictures.draw_recording("t", answer, np.ones((3, 5)), None, 16000)
+    without = plots.draw_recording("t", answer, np.ones((3, 5)), None, 16000)
     assert len(without.axes) == 2 and without.axes[0].images
 
 
 def test_the_counters_mind_is_marked_at_the_chosen_level():
-    figure = pictures.draw_mind([-20, -10, 0], np.array([0.1, 0.3, 0.9]), -4)
+    figure = plots.draw_mind([-20, -10, 0], np.array([0.1, 0.3, 0.9]), -4)
     curve, chosen, half = figure.axes[0].lines
     assert curve.get_xdata().tolist() == [-20, -10, 0]
     assert curve.get_ydata().tolist() == [0.1, 0.3, 0.9]
     assert (chosen.get_xdata(), chosen.get_ydata()) == ([-4], pytest.approx([0.66]))
     assert figure.axes[0].get_xlabel() == "second sound above the first (dB)"
     assert set(half.get_ydata()) == {0.5} and figure.axes[0].get_ylim() == (-0.02, 1.02)
-    pictures.plt.close(figure)
+    plots.plt.close(figure)
 
 
 def test_a_spectrogram_is_in_decibels_seconds_and_kilohertz(saved, tmp_path):
     magnitudes = np.array([[1.0, 10, 0], [1e-3, 1e-9, 1]])
-    pictures.plot_spectrogram(tmp_path / "s.png", True, magnitudes, 22050)
+    plots.plot_spectrogram(tmp_path / "s.png", True, magnitudes, 22050)
     ((figure, path, synthetic),) = saved
     (image,) = figure.axes[0].images
     np.testing.assert_allclose(image.get_array(), [[0, 20, -100], [-60, -100, 0]], atol=1e-9)
@@ -228,8 +226,8 @@ def test_a_spectrogram_is_in_decibels_seconds_and_kilohertz(saved, tmp_path):
         (0.2, (20 * np.log10(0.2) - 80, 20 * np.log10(0.2))),
         (0.01, (-100, -20)),
     ):
-        _, axis = pictures.plt.subplots()
-        pictures.draw_spectrogram(axis, loudest * magnitudes / 10, 4000, 7)
+        _, axis = plots.plt.subplots()
+        plots.draw_spectrogram(axis, loudest * magnitudes / 10, 4000, 7)
         assert axis.images[0].get_clim() == pytest.approx(clim)
         assert axis.images[0].get_extent() == [0, 7, 0, 2]
 
@@ -244,7 +242,7 @@ def test_bars_of_a_flow_show_every_way_and_its_interval(saved, tmp_path):
         # An interval need not hold its figure.
         intervals[way] = {**ends, "exact_set_mixture": [values["exact_set_mixture"] + 0.01] * 2}
     record = {"test": test, "test_interval": intervals, "set": 7}
-    pictures.plot_flow(a_run(tmp_path), record)
+    plots.plot_flow(a_run(tmp_path), record)
     ((figure, path, _),) = saved
     assert [axis.get_title() for axis in figure.axes] == [
         "single clips",
@@ -278,7 +276,7 @@ def test_an_audit_is_drawn_by_group_and_over_the_level(saved, tmp_path):
         "6 dB": group(0.5, 0.4, 0.75, softer_db=6),
         "20 dB": group(0.2, 0.1, 0.3, softer_db=20),
     }
-    pictures.draw_audit(tmp_path / "a.png", True, answers)
+    plots.draw_audit(tmp_path / "a.png", True, answers)
     ((figure, path, synthetic),) = saved
     left, right = figure.axes
     assert [text.get_text() for text in left.get_yticklabels()] == ["alone", "shifted"]
@@ -296,9 +294,9 @@ def test_an_audit_is_drawn_by_group_and_over_the_level(saved, tmp_path):
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_pictures_of_the_synthetic_set_say_so(tmp_path, synthetic):
-    figure, _ = pictures.plt.subplots(figsize=(2, 1))
-    pictures.save_picture(figure, tmp_path / "new" / "p.png", synthetic)
-    written = pictures.plt.imread(tmp_path / "new" / "p.png")
+    figure, _ = plots.plt.subplots(figsize=(2, 1))
+    plots.save_picture(figure, tmp_path / "new" / "p.png", synthetic)
+    written = plots.plt.imread(tmp_path / "new" / "p.png")
     assert written.shape[:2] == (80, 160)
     assert [text.get_text() for text in figure.texts] == ["SYNTHETIC data"] * synthetic
-    assert not pictures.plt.fignum_exists(figure.number)
+    assert not plots.plt.fignum_exists(figure.number)

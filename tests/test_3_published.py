@@ -8,7 +8,7 @@ import pytest
 from conftest import load_script
 
 import crs_lib
-import metrics
+from pipeline.evaluation import metrics
 
 FLOW = "flow.{}.exact_set_balanced"
 
@@ -16,7 +16,7 @@ FLOW = "flow.{}.exact_set_balanced"
 @pytest.fixture
 def tables(monkeypatch, tmp_path):
     """The script, of what is published in a folder of the test's own."""
-    script = load_script("docs/tables.py")
+    script = load_script("tools/tables.py")
     monkeypatch.setattr(script, "PUBLISHED", tmp_path)
     return script
 

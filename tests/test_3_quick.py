@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import cpu_speed
-import networks
+from pipeline.networks import cpu_speed, registry
 
 CPU = torch.device("cpu")
 
@@ -119,10 +118,10 @@ def test_a_network_is_quickened_through_and_through_and_stays_what_it_was():
     assert (type(network[1][0]), type(network[2][0])) == (nn.Conv2d, nn.Conv2d)
 
 
-@pytest.mark.parametrize("model", networks.NETWORKS)
+@pytest.mark.parametrize("model", registry.NETWORKS)
 def test_a_networks_answers_are_the_same_with_quick_layers(model):
     torch.manual_seed(3)
-    network = networks.NETWORKS[model](3, 79, 83, 4000).eval()
+    network = registry.NETWORKS[model](3, 79, 83, 4000).eval()
     spectrograms = torch.rand(2, 1, 79, 83)
     before = network(spectrograms)
     dropouts = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import crs_lib
-import metrics
-import report
+from pipeline.evaluation import markdown, metrics, run_records
+from pipeline.files import running
 
 CONSTANTS = {"SAMPLE_RATE": 22050, "SET": 3, "SEED": 4, "OVERSAMPLE": 1, "EPOCHS": 7}
 
@@ -35,12 +35,14 @@ def put_stamps(tmp_path, *outputs):
 def at_end(monkeypatch):
     """What a script undoes when it ends; here when the test ends."""
     with ExitStack() as stack:
-        monkeypatch.setattr(crs_lib, "AT_END", stack)
+        monkeypatch.setattr(running, "AT_END", stack)
         yield stack
 
 
 def a_run(folder, **more):
-    return report.Run(folder, crs_lib.SINGLE, "isocc", {**CONSTANTS, **more}, {"d": 1}, "c0ffee")
+    return run_records.Run(
+        folder, crs_lib.SINGLE, "isocc", {**CONSTANTS, **more}, {"d": 1}, "c0ffee"
+    )
 
 
 def test_a_run_is_called_by_script_model_set_and_rate(tmp_path):
@@ -51,17 +53,17 @@ def test_a_run_is_called_by_script_model_set_and_rate(tmp_path):
 
 
 def test_runs_of_one_second_get_a_folder_each_and_hold_it(tmp_path, monkeypatch, at_end):
-    monkeypatch.setattr(report.tmr, "now", lambda: "2026-01-02_03-04-05")
-    monkeypatch.setattr(report, "commit", lambda: "c0ffee")
+    monkeypatch.setattr(run_records.tmr, "now", lambda: "2026-01-02_03-04-05")
+    monkeypatch.setattr(run_records, "commit", lambda: "c0ffee")
     given = (crs_lib.AUDIT, "asc", constants_in(tmp_path), {})
-    runs = [report.new_run(*given) for _ in range(3)]
+    runs = [run_records.new_run(*given) for _ in range(3)]
     name = "audit_asc_set3_22.05k"
     assert [run.folder.relative_to(tmp_path / "results").as_posix() for run in runs] == [
         f"2026-01-02_03-04-05{repeat}_{name}" for repeat in ("", "-2", "-3")
     ]
     assert all(run[1:] == (*given, "c0ffee") for run in runs)
     assert all((run.folder / "run.json.lock").exists() for run in runs)
-    described = report.describe(*given)
+    described = run_records.describe(*given)
     assert described.folder == Path() and described[1:] == runs[0][1:]
     at_end.close()  # nothing was written
     assert not list((tmp_path / "results").iterdir())
@@ -71,10 +73,10 @@ def test_no_run_is_of_data_that_was_replaced_meanwhile(tmp_path):
     put_stamps(tmp_path, "x")
     constants = constants_in(tmp_path)
     read = {"x": {"constants": {"N": 0}, "input": {}}}
-    assert report.describe(crs_lib.AUDIT, "asc", constants, read).data == read
+    assert run_records.describe(crs_lib.AUDIT, "asc", constants, read).data == read
     read["x"]["constants"]["N"] = 1
     with pytest.raises(crs_lib.InputError):
-        report.describe(crs_lib.AUDIT, "asc", constants, read)
+        run_records.describe(crs_lib.AUDIT, "asc", constants, read)
 
 
 def test_the_stamps_are_of_the_data_that_is_read(tmp_path):
@@ -83,49 +85,55 @@ def test_the_stamps_are_of_the_data_that_is_read(tmp_path):
     numbers = [
         {
             name: stamp["constants"]["N"]
-            for name, stamp in report.data_stamps(
+            for name, stamp in run_records.data_stamps(
                 constants_in(tmp_path, OVERSAMPLE=oversample)
             ).items()
         }
         for oversample in (1, 2)
     ]
     assert numbers == [{clips: 0, mixes: 1}, {clips: 0, mixes: 1, f"{clips}_p2": 2}]
-    assert report.data_stamps(constants_in(tmp_path, SAMPLE_RATE=8000))["esc10_rename_8k"] is None
+    assert (
+        run_records.data_stamps(constants_in(tmp_path, SAMPLE_RATE=8000))["esc10_rename_8k"] is None
+    )
 
 
 def test_where_and_how_fast_a_run_runs_is_no_other_work():
     passing = {"RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED"}
     constants = {name: name for name in passing} | {"SET": 1, "DATASET": "d"}
-    assert report.work_of(constants) == {"SET": 1, "DATASET": "d", "SPEED": 0.0}
-    assert report.work_of({"SPEED": 0.25}) == {"SPEED": 0.25}
-    method = report.METHODS[crs_lib.FLOW]
+    assert run_records.work_of(constants) == {"SET": 1, "DATASET": "d", "SPEED": 0.0}
+    assert run_records.work_of({"SPEED": 0.25}) == {"SPEED": 0.25}
+    method = run_records.METHODS[crs_lib.FLOW]
     record = {"constants": constants, "data": {"x": 1}, "method": method}
     for name in constants:
-        other = report.other_work(record, crs_lib.FLOW, {**constants, name: "y"}, {"x": 1})
+        other = run_records.other_work(record, crs_lib.FLOW, {**constants, name: "y"}, {"x": 1})
         expected = f"it has {name} {constants[name]}, not y"
         assert other == ("" if name in passing else expected)
-    found = report.other_work(
+    found = run_records.other_work(
         record, crs_lib.FLOW, {**constants, "SET": 2, "EPOCHS": 9, "SPEED": 0.1}, {"x": 1}
     )
     assert found == "it has SPEED 0.0, not 0.1; SET 1, not 2; EPOCHS None, not 9"
     fewer = {name: value for name, value in constants.items() if name != "SET"}
-    other = report.other_work(record, crs_lib.FLOW, fewer, {"x": 1})
+    other = run_records.other_work(record, crs_lib.FLOW, fewer, {"x": 1})
     assert other == "it has SET 1, not None"
-    assert report.other_work(record, crs_lib.FLOW, constants, {"x": 2}) == "it is of other data"
+    assert (
+        run_records.other_work(record, crs_lib.FLOW, constants, {"x": 2}) == "it is of other data"
+    )
     for changed in (method + 1, method - 1):
-        found = report.other_work({**record, "method": changed}, crs_lib.FLOW, constants, {"x": 1})
+        found = run_records.other_work(
+            {**record, "method": changed}, crs_lib.FLOW, constants, {"x": 1}
+        )
         assert found == "it is of an earlier or later overall_flow.py"
 
 
 def test_each_script_has_a_method_and_the_first_records_had_the_first():
-    assert report.method_of({"method": 5}) == 5 and report.method_of({}) == 1
+    assert run_records.method_of({"method": 5}) == 5 and run_records.method_of({}) == 1
     scripts = {crs_lib.COUNTER, crs_lib.SINGLE, crs_lib.TWO_LABEL, crs_lib.FLOW, crs_lib.AUDIT}
-    assert set(report.METHODS) == scripts and min(report.METHODS.values()) > 1
+    assert set(run_records.METHODS) == scripts and min(run_records.METHODS.values()) > 1
 
 
 def test_a_header_says_what_the_run_was_made_of(tmp_path):
     run = a_run(tmp_path, DATASET=str(tmp_path))
-    header = report.header(run, {"device": "mine"})
+    header = run_records.header(run, {"device": "mine"})
     versions = header.pop("versions")
     assert header == {
         "script": crs_lib.SINGLE,
@@ -135,7 +143,7 @@ def test_a_header_says_what_the_run_was_made_of(tmp_path):
         "synthetic": False,
         "constants": {**CONSTANTS, "DATASET": str(tmp_path)},
         "data": {"d": 1},
-        "method": report.METHODS[crs_lib.SINGLE],
+        "method": run_records.METHODS[crs_lib.SINGLE],
         "seed": 4,
         "commit": "c0ffee",
         "machine": {"device": "mine"},
@@ -146,7 +154,7 @@ def test_a_header_says_what_the_run_was_made_of(tmp_path):
     }
     wanted = {"python", "librosa", "scipy", "soundfile", "soxr", "scikit-learn", *libraries}
     assert set(versions) == wanted
-    used = report.machine("cuda:1", 6)
+    used = run_records.machine("cuda:1", 6)
     assert (used["device"], used["threads"], used["cores"]) == ("cuda:1", 6, os.cpu_count())
     assert set(used) == {"platform", "processor", "cores", "device", "threads"}
 
@@ -159,15 +167,15 @@ def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(crs_lib, "HERE", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert report.commit() == ""
+    assert run_records.commit() == ""
     git("init", "-q")
     (tmp_path / "a.py").write_text("1")
     git("add", "a.py")
     git("commit", "-q", "-m", "first")
     git("tag", "-a", "v1", "-m", "a tag is no commit")
-    assert report.commit() == git("rev-parse", "HEAD")
+    assert run_records.commit() == git("rev-parse", "HEAD")
     (tmp_path / "a.py").write_text("2")
-    assert report.commit() == git("rev-parse", "HEAD") + "-dirty"
+    assert run_records.commit() == git("rev-parse", "HEAD") + "-dirty"
 
 
 PREDICTED = pd.DataFrame(
@@ -191,7 +199,9 @@ def test_a_record_holds_each_figure_and_its_interval(tmp_path):
         return {"all": metrics.weighted_mean(right, weights), "two.parts": weights.sum(axis=1)}
 
     history = [{"epoch": 0, "loss": 0.5}, {"epoch": 1, "loss": 0.25}]
-    record = report.make_record(run, figures, PREDICTED, history, 12.5, {"device": "x"}, best=1)
+    record = run_records.make_record(
+        run, figures, PREDICTED, history, 12.5, {"device": "x"}, best=1
+    )
     found = metrics.with_intervals(figures, [PREDICTED])
     assert record["test"] == {"all": pytest.approx(1 / 3), "two": {"parts": 3}}
     assert record["test_interval"] == {
@@ -201,10 +211,10 @@ def test_a_record_holds_each_figure_and_its_interval(tmp_path):
     assert found["two.parts"]["low"] < 3 < found["two.parts"]["high"]
     assert (record["seconds"], record["best"], record["history"]) == (12.5, 1, history)
     assert record["machine"] == {"device": "x"} and record["script"] == crs_lib.SINGLE
-    report.write_run(run, record, PREDICTED, PREDICTED[:1])
-    assert report.read_record(tmp_path) == json.loads(json.dumps(record))
+    run_records.write_run(run, record, PREDICTED, PREDICTED[:1])
+    assert run_records.read_record(tmp_path) == json.loads(json.dumps(record))
     assert pd.read_csv(tmp_path / "history.csv").to_dict("records") == history
-    read = report.read_predictions(tmp_path)
+    read = run_records.read_predictions(tmp_path)
     pd.testing.assert_frame_equal(read, PREDICTED, rtol=1e-8, check_exact=False)
     header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()
     assert (tmp_path / "validation.csv").read_text().splitlines() == [header, lines[0]]
@@ -214,8 +224,8 @@ def test_a_record_holds_each_figure_and_its_interval(tmp_path):
 
 def test_recordings_stay_texts_where_every_clip_has_two(tmp_path):
     mixtures = PREDICTED.assign(recording_b=["010", "2", "03"])
-    report.write_run(a_run(tmp_path), {"history": []}, mixtures, mixtures)
-    read = report.read_predictions(tmp_path)
+    run_records.write_run(a_run(tmp_path), {"history": []}, mixtures, mixtures)
+    read = run_records.read_predictions(tmp_path)
     assert read[["recording_a", "recording_b"]].to_numpy().tolist() == [
         ["007", "010"],
         ["12", "2"],
@@ -226,17 +236,17 @@ def test_recordings_stay_texts_where_every_clip_has_two(tmp_path):
 
 
 def test_a_run_without_epochs_has_no_history_and_one_without_record_is_unfinished(tmp_path):
-    assert report.read_record(tmp_path) is None
-    report.write_run(a_run(tmp_path), {"history": []}, PREDICTED, PREDICTED)
+    assert run_records.read_record(tmp_path) is None
+    run_records.write_run(a_run(tmp_path), {"history": []}, PREDICTED, PREDICTED)
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"predictions.csv", "validation.csv", "run.json"}
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(crs_lib.InputError, match=r"run\.json: no record of a run .*: remove it"):
-        report.read_record(tmp_path)
+        run_records.read_record(tmp_path)
 
 
 def test_the_newest_finished_run_is_the_one_written_last(tmp_path):
-    assert report.newest_finished(tmp_path, "m_set1_4k") is None
+    assert run_records.newest_finished(tmp_path, "m_set1_4k") is None
     folders = ["a_m_set1_4k", "b_m_set1_4k", "c_m_set1_4k", "d_m_set1_4k", "e_m_set11_4k"]
     for name, seconds in zip(folders, (5, 9, 7, None, 99), strict=True):
         (tmp_path / name).mkdir()
@@ -244,7 +254,7 @@ def test_the_newest_finished_run_is_the_one_written_last(tmp_path):
             (tmp_path / name / "run.json").touch()
             # A billionth of a second is enough to be newer.
             os.utime(tmp_path / name / "run.json", ns=(0, 1_700_000_000_000_000_000 + seconds))
-    assert report.newest_finished(tmp_path, "m_set1_4k") == tmp_path / "b_m_set1_4k"
+    assert run_records.newest_finished(tmp_path, "m_set1_4k") == tmp_path / "b_m_set1_4k"
 
 
 def test_the_answers_of_an_audit_are_read_as_they_were_written(tmp_path):
@@ -257,15 +267,15 @@ def test_the_answers_of_an_audit_are_read_as_they_were_written(tmp_path):
             "count": [1, 2],
         }
     )
-    report.write_answers(tmp_path, answers)
-    pd.testing.assert_frame_equal(report.read_answers(tmp_path), answers)
+    run_records.write_answers(tmp_path, answers)
+    pd.testing.assert_frame_equal(run_records.read_answers(tmp_path), answers)
     packed = (tmp_path / "answers.csv.gz").read_bytes()
     assert packed[:2] == b"\x1f\x8b" and packed[4:8] == bytes(4)  # the same at any time
 
 
 def test_dots_of_names_are_levels():
     flat = {"a.b": 1, "c": 2, "a.d.e": 3, "a.d.f": 4}
-    assert report.nest(flat) == {"a": {"b": 1, "d": {"e": 3, "f": 4}}, "c": 2}
+    assert run_records.nest(flat) == {"a": {"b": 1, "d": {"e": 3, "f": 4}}, "c": 2}
 
 
 @pytest.mark.parametrize(
@@ -281,10 +291,10 @@ def test_dots_of_names_are_levels():
     ],
 )
 def test_shares_are_written_in_per_cent_and_zero_has_no_sign(value, text):
-    assert report.in_percent(value) == text
-    assert report.interval(value, 0.5) == f"{text} to 50.0"
+    assert markdown.in_percent(value) == text
+    assert markdown.interval(value, 0.5) == f"{text} to 50.0"
     figure = {"mean": 0.25, "std": 0.3, "low": value, "high": 0.75, "sets": [0.4]}
-    assert report.percent(figure) == ["25.0", f"{text} to 75.0"]
+    assert markdown.percent(figure) == ["25.0", f"{text} to 75.0"]
 
 
 def test_tables_have_their_columns_names_and_the_note_above(tmp_path):
@@ -292,9 +302,9 @@ def test_tables_have_their_columns_names_and_the_note_above(tmp_path):
     table = "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | y |"
     path = tmp_path / "table.md"
     for note, above in (("Beware.", "Beware.\n\n"), ("", "")):
-        assert report.write_table(path, rows, note) == above + table
+        assert markdown.write_table(path, rows, note) == above + table
         assert path.read_text() == above + table + "\n"
-    assert report.write_table(path, rows) == report.markdown_table(rows[0], rows[1:]) == table
+    assert markdown.write_table(path, rows) == markdown.markdown_table(rows[0], rows[1:]) == table
 
 
 def test_rows_of_an_audit_show_every_set_where_there_are_several():
@@ -304,5 +314,5 @@ def test_rows_of_an_audit_show_every_set_where_there_are_several():
     head = ["clips", "number", "counted as two, %", "95 %", "above single clips", "95 %"]
     row = ["some", 40, "30.0", "21.0 to 42.0", "10.0", "-5.0 to 15.0"]
     several = [[*head, "set 2", "set 5"], [*row, "25.0", "35.0"]]
-    assert report.audit_rows(answers, [2, 5]) == several
-    assert report.audit_rows(answers, [2]) == [head, row]
+    assert markdown.audit_rows(answers, [2, 5]) == several
+    assert markdown.audit_rows(answers, [2]) == [head, row]

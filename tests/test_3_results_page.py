@@ -15,8 +15,8 @@ from conftest import load_script
 from test_3_summaries import FLOWS, predicted, put_run, put_set
 
 import crs_lib
-import set_data
-import summary
+from pipeline.data import set_data
+from pipeline.evaluation import summary
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_the_sounds_are_half_the_sum_of_the_clips_stems(script, monkeypatch):
         return stamps
 
     monkeypatch.setattr(script.set_data, "choose_files", choose_files)
-    monkeypatch.setattr(script.report, "data_stamps", data_stamps)
-    monkeypatch.setattr(script.hearing, "load", lambda stems, rate, device: waves)
+    monkeypatch.setattr(script.run_records, "data_stamps", data_stamps)
+    monkeypatch.setattr(script.features, "load", lambda stems, rate, device: waves)
     constants = {"DATASET": "elsewhere", "OVERSAMPLE": 5, "SAMPLE_RATE": 4000}
     flow = {"set": 7, "constants": constants, "data": {**stamps, "copies": {"N": 3}}}
     clips = pd.Series(["ox1_cat2.wav", "cat1.wav", "ox1_cat1.wav"])
@@ -134,10 +134,10 @@ def test_each_mistake_has_its_own_sound_and_spectrogram(script, monkeypatch, tmp
 
     drawn = {}
     monkeypatch.setattr(script, "sounds_of", sounds_of)
-    monkeypatch.setattr(script.hearing, "features", lambda sounds, n_fft: (n_fft * sounds)[:, None])
+    monkeypatch.setattr(script.features, "features", lambda sounds, n_fft: (n_fft * sounds)[:, None])
     monkeypatch.setattr(script, "SAMPLE_RATE", 8000)
     monkeypatch.setattr(
-        script.pictures, "plot_spectrogram", lambda path, *given: drawn.update({path: given})
+        script.plots, "plot_spectrogram", lambda path, *given: drawn.update({path: given})
     )
     found, reason = script.seen_and_heard(mistakes, runs, tmp_path)
     assert reason == "no data of set 2" and set(found) == {0, 1, 2, 4}
@@ -202,7 +202,7 @@ def shown(script, monkeypatch, tmp_path, capsys):
             record["history"] = []
         time = path.stat().st_mtime
         path.write_text(json.dumps(record))
-        script.report.os.utime(path, (time, time))
+        script.run_records.os.utime(path, (time, time))
 
     def plot_summary(results, found, path):
         """Files of a few bytes: the kind's name."""
@@ -216,7 +216,7 @@ def shown(script, monkeypatch, tmp_path, capsys):
         (folder / "seen").write_text("seen")
         return {2: (folder / "seen", b"heard")}, f"no data of {list(of_sets)}"
 
-    monkeypatch.setattr(script.pictures, "plot_summary", plot_summary)
+    monkeypatch.setattr(script.plots, "plot_summary", plot_summary)
     monkeypatch.setattr(script, "seen_and_heard", seen_and_heard)
     script.main()
     source = (runs / "report.html").read_text()

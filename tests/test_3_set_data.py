@@ -10,11 +10,10 @@ import pytest
 import tiny_set
 import torch
 
-import esc10_data
-import hearing
-import set_data
-import stamps
 from crs_lib import InputError
+from pipeline.data import audio, set_data
+from pipeline.files import provenance
+from pipeline.networks import features
 
 PARTS = ("train", "val", "test")
 
@@ -211,7 +210,7 @@ def stamp(root, output, constants, inputs):
 
 
 def test_the_stamps_of_what_is_read_are_kept_and_those_that_fit_are_taken(own):
-    division = stamps.division_fingerprint(own / "esc10_811div_txts")
+    division = provenance.division_fingerprint(own / "esc10_811div_txts")
     stamp(own, "esc10_mixes.csv", {"DIVISION": division}, {})
     stamp(own, "esc10_rename_2k", {"SAMPLE_RATE": 2000}, {})
     expected = {
@@ -278,7 +277,7 @@ def test_stems_are_normalised_to_the_loudest_original(made):
     """All copies of the tiny set are louder."""
     root, tiny = made
     data = choose(root)
-    loaded = hearing.load(data.stems, tiny.rate, torch.device("cpu")).numpy()
+    loaded = features.load(data.stems, tiny.rate, torch.device("cpu")).numpy()
     originals = [clip for name, clip in tiny.samples.items() if isinstance(name, str)]
     loudest = max(abs(int(value)) for clip in originals for value in (clip.min(), clip.max()))
     for name, wave in zip(stem_names(data), loaded, strict=True):
@@ -291,12 +290,12 @@ def test_stems_are_normalised_to_the_loudest_original(made):
 def test_what_a_mixture_of_the_set_sounds_like(made):
     root, tiny = made
     data = choose(root)
-    stems = hearing.load(data.stems, tiny.rate, torch.device("cpu"))
+    stems = features.load(data.stems, tiny.rate, torch.device("cpu"))
     names = stem_names(data)
     rows = np.concatenate([data.mixtures["test"], data.singles["val"]])
-    for (a, b), wave in zip(rows, hearing.waveforms_of(stems, rows).numpy(), strict=True):
+    for (a, b), wave in zip(rows, features.waveforms_of(stems, rows).numpy(), strict=True):
         parts = [tiny.samples[names[i]].astype(float) for i in (a, b) if i >= 0]
         total = sum(part / np.abs(part).max() for part in parts)
         expected = 0.1 * total / np.sqrt(np.mean(total**2))
         np.testing.assert_allclose(wave, expected, rtol=1e-4, atol=1e-6)
-    assert esc10_data.LEVEL_RMS == 0.1
+    assert audio.LEVEL_RMS == 0.1

@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import load_script
 
-import listening
 from crs_lib import InputError
-from timeline import Span
+from pipeline.inference import classify
+from pipeline.inference.timeline import Span
 
 CPU = torch.device("cpu")
 
@@ -187,7 +187,7 @@ TRAINED = {"counter": (None, {"synthetic": True})}
 
 
 def answered(path, trained, device):
-    """A stand-in for listening.answer, of which one file cannot be read."""
+    """A stand-in for classify.answer, of which one file cannot be read."""
     assert trained is TRAINED and device is CPU
     if Path(path).name == "bad.wav":
         raise InputError("bad.wav: is bad")
@@ -199,7 +199,7 @@ def test_each_file_is_answered_in_turn_and_written_where_asked(
     script, monkeypatch, tmp_path, labels, plot
 ):
     written, drawn = [], []
-    monkeypatch.setattr(listening, "answer", answered)
+    monkeypatch.setattr(classify, "answer", answered)
     monkeypatch.setattr(script, "write_labels", lambda *given: written.append(given))
     monkeypatch.setattr(script, "draw", lambda *given: drawn.append(given))
     for name, value in (("LABELS", labels), ("PLOT", plot), ("OUT", "out")):
@@ -227,13 +227,13 @@ def test_each_file_is_answered_in_turn_and_written_where_asked(
 
 
 def test_a_picture_is_of_the_columns_of_what_was_heard(script, monkeypatch):
-    import pictures
+    from pipeline.evaluation import plots
 
     done = []
     columns = ("spectrogram", "attention", 4000)
-    monkeypatch.setattr(listening, "columns_of", lambda *given: done.append(given) or columns)
-    monkeypatch.setattr(pictures, "draw_recording", lambda *given: done.append(given) or "figure")
-    monkeypatch.setattr(pictures, "save_picture", lambda *given: done.append(given))
+    monkeypatch.setattr(classify, "columns_of", lambda *given: done.append(given) or columns)
+    monkeypatch.setattr(plots, "draw_recording", lambda *given: done.append(given) or "figure")
+    monkeypatch.setattr(plots, "save_picture", lambda *given: done.append(given))
     answer = {"seconds": 5.0, "of_seconds": 6.0}
     script.draw(Path("x/a.wav"), Path("out/a.png"), answer, TRAINED, CPU)
     assert done == [
@@ -253,9 +253,9 @@ def test_a_picture_is_of_the_columns_of_what_was_heard(script, monkeypatch):
 )
 def test_the_constants_choose_networks_and_form(script, monkeypatch, capsys, tmp_path, form, first):
     asked = []
-    monkeypatch.setattr(listening, "answer", answered)
-    monkeypatch.setattr(script.labellers, "load", lambda *given: asked.append(given) or TRAINED)
-    monkeypatch.setattr(script.networks, "choose_device", lambda *given: asked.append(given) or CPU)
+    monkeypatch.setattr(classify, "answer", answered)
+    monkeypatch.setattr(script.choose_weights, "load", lambda *given: asked.append(given) or TRAINED)
+    monkeypatch.setattr(script.registry, "choose_device", lambda *given: asked.append(given) or CPU)
     values = {"MODELS": "m", "SET": 3, "SAMPLE_RATE": 8000, "COUNTER_MODEL": "asc"}
     values |= {"CLASSIFIER_MODEL": "logmel", "DEVICE": "cuda:1", "THREADS": 2}
     values |= {"RECORDINGS": ["x/a.wav", "longer.wav"], "OUT": str(tmp_path / "out")}
@@ -282,7 +282,7 @@ def test_the_constants_choose_networks_and_form(script, monkeypatch, capsys, tmp
 def test_what_cannot_be_written_is_refused_before_a_network_is_loaded(
     script, monkeypatch, tmp_path, kind
 ):
-    monkeypatch.setattr(script.labellers, "load", lambda *given: pytest.fail("loaded"))
+    monkeypatch.setattr(script.choose_weights, "load", lambda *given: pytest.fail("loaded"))
     monkeypatch.setattr(script, "RECORDINGS", ["x/a.wav", "y/a.wav"])
     monkeypatch.setattr(script, kind, True)
     with pytest.raises(InputError, match=r"would share predictions/a\.wav"):
@@ -299,9 +299,9 @@ def test_what_cannot_be_written_is_refused_before_a_network_is_loaded(
 
 
 def test_what_is_only_printed_may_share_a_name(script, monkeypatch, capsys):
-    monkeypatch.setattr(listening, "answer", answered)
-    monkeypatch.setattr(script.labellers, "load", lambda *given: TRAINED)
-    monkeypatch.setattr(script.networks, "choose_device", lambda *given: CPU)
+    monkeypatch.setattr(classify, "answer", answered)
+    monkeypatch.setattr(script.choose_weights, "load", lambda *given: TRAINED)
+    monkeypatch.setattr(script.registry, "choose_device", lambda *given: CPU)
     monkeypatch.setattr(script, "RECORDINGS", ["x/a.wav", "y/a.wav"])
     assert script.main() == 0
     assert capsys.readouterr().out.count("/a.wav") == 2

@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 import crs_lib
-import metrics
-import report
-import summary
+from pipeline.evaluation import markdown, metrics, run_records, summary
 
 FLOWS = [f"{crs_lib.FLOW}_asc-isocc_set{number}_4k" for number in (3, 1)]
 TASKS = {  # task -> script and network
@@ -62,9 +60,9 @@ def put_run(results, folder, number, script, model, table, written, **more):
     }
     (results / folder).mkdir(parents=True)
     if table is not None:
-        table.to_csv(results / folder / report.PREDICTIONS, index=False)
-    (results / folder / report.RECORD).write_text(json.dumps(record))
-    os.utime(results / folder / report.RECORD, (written, written))
+        table.to_csv(results / folder / run_records.PREDICTIONS, index=False)
+    (results / folder / run_records.RECORD).write_text(json.dumps(record))
+    os.utime(results / folder / run_records.RECORD, (written, written))
     return folder
 
 
@@ -101,7 +99,7 @@ def put_audit(results, name, number, counter, two_of, written, **more):
         )
         for (group, softer_db), nb_two in zip(groups, two_of, strict=True)
     ]
-    report.write_answers(results / name, pd.concat(tables))
+    run_records.write_answers(results / name, pd.concat(tables))
 
 
 @pytest.fixture(scope="module")
@@ -189,21 +187,21 @@ def test_the_tables_beside_a_summary_show_its_figures(made):
         assert (row.clips, row.exact_set) == (len(clips), pytest.approx(exact, abs=5e-5))
     assert len(pairs) == 6 and not pairs["synthetic"].any()
     note, (head, *rows) = summary.summary_rows(found)
-    table = f"{note}\n\n{report.markdown_table(head, rows)}\n"
+    table = f"{note}\n\n{markdown.markdown_table(head, rows)}\n"
     assert path.with_suffix(".md").read_text() == table
     for kind, (head, *rows) in (
         ("ways", summary.way_rows(found["figures"])),
-        ("audit", report.audit_rows(found["audit"], [3, 1])),
+        ("audit", markdown.audit_rows(found["audit"], [3, 1])),
     ):
         text = path.with_name(f"summary_4k_2_{kind}.md").read_text()
-        assert text == report.markdown_table(head, rows) + "\n"
+        assert text == markdown.markdown_table(head, rows) + "\n"
 
 
 def test_a_summary_without_audits_leaves_no_older_ones_table(made, tmp_path):
     """One set's counter has none; a set of synthetic data makes all of it synthetic."""
     put_audit(tmp_path, "1_audit_asc_set1_4k", 1, put_set(tmp_path, 1), (2, 2), 160)
     put_set(tmp_path, 3)
-    path = tmp_path / f"1_{FLOWS[1]}" / report.RECORD
+    path = tmp_path / f"1_{FLOWS[1]}" / run_records.RECORD
     path.write_text(json.dumps({**json.loads(path.read_text()), "synthetic": True}))
     path = tmp_path / "s_2.json"
     for ending in ("md", "png"):

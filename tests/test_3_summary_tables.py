@@ -2,8 +2,7 @@
 
 import pytest
 
-import metrics
-import summary
+from pipeline.evaluation import metrics, summary
 
 
 def figure(mean, std=0.02, low=-0.01, high=0.01, sets=(0, 0)):

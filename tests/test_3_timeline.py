@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import timeline
-from timeline import Span
+from pipeline.inference import timeline
+from pipeline.inference.timeline import Span
 
 
 @pytest.mark.parametrize("window_seconds", [1, 3, 5])

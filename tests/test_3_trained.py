@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import crs_lib
-import networks
 from crs_lib import InputError
+from pipeline.networks import registry
 
 CPU = torch.device("cpu")
 STAMP = {"constants": {"DIVISION": "x"}, "input": {}}
@@ -20,7 +20,7 @@ def write(folder, script, model, file_model=None, nb_outputs=2, **changed):
     """Weights as a finished training leaves them, of a network that was never trained."""
     folder.mkdir(exist_ok=True)
     torch.manual_seed(3)
-    network = networks.build(model, nb_outputs, RATE, N_FFT, CPU)
+    network = registry.build(model, nb_outputs, RATE, N_FFT, CPU)
     content = {
         "weights": network.state_dict(),
         "constants": {"SET": 3, "SAMPLE_RATE": RATE, "N_FFT": N_FFT, "MODEL": model},
@@ -48,7 +48,7 @@ def root(tmp_path):
 
 def load(tmp_path, script=crs_lib.COUNTER, model="asc", dataset="", **other):
     given = {"set_number": 3, "sample_rate": RATE, "device": CPU, **other}
-    return networks.load_network(str(tmp_path / "models"), script, model, **given, dataset=dataset)
+    return registry.load_network(str(tmp_path / "models"), script, model, **given, dataset=dataset)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_network_is_built_as_its_file_says(tmp_path, root, script, model, file
     for dataset in ("", root):
         network, found = load(tmp_path, script, file_model, dataset)
         assert not any(layer.training for layer in network.modules())
-        assert type(network) is type(networks.build(model, 2, RATE, N_FFT, CPU))
+        assert type(network) is type(registry.build(model, 2, RATE, N_FFT, CPU))
         assert network.dense[-1].out_features == nb_outputs
         loaded = network.state_dict()
         assert loaded.keys() == content["weights"].keys()
@@ -158,20 +158,20 @@ def test_nobody_is_told_to_train_into_the_shipped_weights_folder(tmp_path):
     shipped.mkdir()
     where = (crs_lib.COUNTER, "asc", 3, RATE, CPU)
     with pytest.raises(InputError, match=r"_asc_set3_2k\.pt, but nothing: leave out the flags"):
-        networks.load_network(str(shipped), *where)
+        registry.load_network(str(shipped), *where)
     (shipped / "y.pt").touch()
     (shipped / "x.pt").touch()
     with pytest.raises(InputError, match=r"_asc_set3_2k\.pt, but x\.pt, y\.pt: leave out"):
-        networks.load_network(str(shipped), *where)
+        registry.load_network(str(shipped), *where)
     write(shipped, crs_lib.COUNTER, "asc")
-    assert networks.load_network(str(shipped), *where)[1]["run"] == "run"
+    assert registry.load_network(str(shipped), *where)[1]["run"] == "run"
 
 
 TASKS = {"names": (crs_lib.SINGLE, "asc"), "counter": (crs_lib.COUNTER, "logmel")}
 
 
 def load_both(tmp_path, dataset=""):
-    return networks.load_networks(TASKS, str(tmp_path / "models"), 3, RATE, CPU, dataset)
+    return registry.load_networks(TASKS, str(tmp_path / "models"), 3, RATE, CPU, dataset)
 
 
 def test_networks_that_answer_together_are_each_their_tasks_own(tmp_path, root):

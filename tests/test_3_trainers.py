@@ -10,9 +10,9 @@ import torch
 from conftest import COUNTER, HERE, SINGLE, TWO_LABEL, load_script
 from test_3_finished import CLASSES, set_of
 
-import crs_lib
-import report
-import set_data
+from pipeline.data import set_data
+from pipeline.evaluation import run_records
+from pipeline.settings import command_line
 
 DATA = set_of(("ant", 0, "10"), ("bee", 0, "11"), ("cat", 0, "12"), ("cat", 1, "12"))
 ROWS = np.array([[0, -1], [2, -1], [1, -1], [0, 1], [1, 2], [0, 3], [1, 3]])
@@ -156,16 +156,16 @@ def test_the_network_without_a_counter_gives_a_second_label_over_its_threshold()
 @pytest.mark.parametrize("model", ["asc", "isocc", "isocc_both", "asc-isocc"])
 def test_the_scripts_defaults_are_those_of_the_published_figures(model):
     """But for where it ran, and for what a set, a network or the rest of the task asks."""
-    elsewhere = {*report.PASSING_CONSTANTS, "BF16", "SET", "TRAIN_ON"}
+    elsewhere = {*run_records.PASSING_CONSTANTS, "BF16", "SET", "TRAIN_ON"}
     paths = list((HERE / "results_published" / "4k").glob(f"*_{model}_set*_4k/run.json"))
     assert paths
     for path in paths:
         record = json.loads(path.read_text(encoding="utf-8"))
-        known = crs_lib.read_constants(HERE / f"{record['script']}.py")
+        known = command_line.read_constants(HERE / f"{record['script']}.py")
         defaults = {name: value for name, (value, _) in known.items() if name not in elsewhere}
-        made_with = report.work_of(record["constants"])
+        made_with = run_records.work_of(record["constants"])
         assert {name: made_with[name] for name in defaults} == defaults, path
-        assert report.method_of(record) == report.METHODS[record["script"]]
+        assert run_records.method_of(record) == run_records.METHODS[record["script"]]
         assert known["SET"][0] == 1 and known["THREADS"][0] == 0 and known["DEVICE"][0] == "auto"
         for name in ("RESUME", "BF16", "TEST_UNSELECTED"):
             assert known.get(name, (False, ""))[0] is False
@@ -174,12 +174,12 @@ def test_the_scripts_defaults_are_those_of_the_published_figures(model):
 
 def test_run_alls_defaults_are_those_of_the_published_figures():
     """Of the constants that it hands on; 0 leaves each script its own. Its own are held here."""
-    defaults = {n: v for n, (v, _) in crs_lib.read_constants(HERE / "run_all.py").items()}
+    defaults = {n: v for n, (v, _) in command_line.read_constants(HERE / "run_all.py").items()}
     records = [
-        {**report.LATER_CONSTANTS, **json.loads(path.read_text(encoding="utf-8"))["constants"]}
+        {**run_records.LATER_CONSTANTS, **json.loads(path.read_text(encoding="utf-8"))["constants"]}
         for path in (HERE / "results_published" / "4k").glob("*_set*_4k/run.json")
     ]
-    own = ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE", *report.PASSING_CONSTANTS)
+    own = ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE", *run_records.PASSING_CONSTANTS)
     for name in ("SAMPLE_RATE", "N_FFT", "OVERSAMPLE", "JOINT", "SHARED", "SPEED", "SEED"):
         values = [record[name] for record in records if name in record]
         assert values and set(values) == {defaults[name]}, name
@@ -230,7 +230,7 @@ def test_mixtures_are_written_of_the_first_of_several_sets(monkeypatch, tmp_path
     run_all, handed = load_script("run_all.py"), []
     run_all.SETS = [3, 1]
     monkeypatch.setattr(run_all, "run_script", lambda script, **c: handed.append((script, c)))
-    monkeypatch.setattr(run_all.stamps, "is_up_to_date", lambda *_: False)
+    monkeypatch.setattr(run_all.provenance, "is_up_to_date", lambda *_: False)
     run_all.prepare({**run_all.CONSTANTS, "DATASET": str(tmp_path)})
     assert dict(handed)["0_2mix_norm_vol.py"]["SET"] == 3
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import crs_lib
-import hearing
-import report
-import training
+from pipeline.evaluation import run_records
+from pipeline.networks import features
+from pipeline.training import loop
 
 CPU = torch.device("cpu")
 CONSTANTS = {
@@ -66,16 +66,16 @@ def problem():
 def fit(tmp_path, problem, validate=lambda logits: {"good": 0.0}, draw=None, **constants):
     stems, labels, rows, validation_rows = problem
     constants = {**CONSTANTS, **constants}
-    run = report.Run(tmp_path / "run", crs_lib.SINGLE, "tiny", constants, {}, "")
+    run = run_records.Run(tmp_path / "run", crs_lib.SINGLE, "tiny", constants, {}, "")
     torch.manual_seed(0)
     network = Tiny()
-    found = training.fit(
+    found = loop.fit(
         run,
         network,
         stems,
         draw=draw or (lambda epoch: np.roll(rows, epoch, axis=0)),
-        targets=lambda some: training.many_hot(some, labels, 3),
-        loss=training.names_loss,
+        targets=lambda some: loop.many_hot(some, labels, 3),
+        loss=loop.names_loss,
         validate=validate,
         validation_rows=validation_rows,
         select_by="good",
@@ -180,10 +180,10 @@ def test_it_trains_in_training_mode_and_validates_without(tmp_path, problem):
     network, *_ = fit(tmp_path, problem, EPOCHS=1, BF16=True)
     assert network.called == [(True, True, 4), (True, True, 4), (True, True, 1)]
     averaged = []
-    copy = training.copy.deepcopy
+    copy = loop.copy.deepcopy
     training_copy = SimpleNamespace(deepcopy=lambda net: averaged.append(copy(net)) or averaged[-1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "copy", training_copy)
+        patch.setattr(loop, "copy", training_copy)
         network, *_ = fit(tmp_path / "b", problem, EPOCHS=2)
     assert network.called == [(True, False, 4), (True, False, 4), (True, False, 1)] * 2
     assert averaged[0].called == [(False, False, 4)] * 2  # the averaged weights are validated
@@ -194,8 +194,8 @@ def test_of_equal_figures_the_lower_loss_is_better(tmp_path, problem):
     losses = [row["val_loss"] for row in history]
     assert len(set(losses)) == 4 and best["val_loss"] == min(losses)
     row = {"val_good": 0.5, "val_loss": 2.0}
-    assert training.rank(row, "good") > training.rank({**row, "val_loss": 3.0}, "good")
-    assert training.rank(row, "good") < training.rank({"val_good": 0.6, "val_loss": 9}, "good")
+    assert loop.rank(row, "good") > loop.rank({**row, "val_loss": 3.0}, "good")
+    assert loop.rank(row, "good") < loop.rank({"val_good": 0.6, "val_loss": 9}, "good")
 
 
 @pytest.mark.parametrize(("patience", "nb_epochs"), [(1, 3), (2, 4), (3, 5), (4, 8)])
@@ -237,9 +237,9 @@ def test_training_clips_are_varied_as_the_constants_say(tmp_path, problem, monke
 
     def varied(stems, rows, constants):
         given.append(constants)
-        return hearing.features(hearing.waveforms_of(stems, rows), 64)
+        return features.features(features.waveforms_of(stems, rows), 64)
 
-    monkeypatch.setattr(hearing, "varied_features", varied)
+    monkeypatch.setattr(features, "varied_features", varied)
     fit(tmp_path, problem, EPOCHS=1, ROLL=True, GAIN=6.0)
     assert len(given) == 3
     assert all(found == {**CONSTANTS, "EPOCHS": 1, "ROLL": True, "GAIN": 6.0} for found in given)

@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-import hearing
-from set_data import NO_STEM
+from pipeline.data.set_data import NO_STEM
+from pipeline.networks import features
 
 VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 16}
 PAIR, SINGLE = [0, 1], [0, NO_STEM]
@@ -28,8 +28,8 @@ def slow_loop(wave):
 def waves_of(monkeypatch, stems, rows, **vary):
     """The waveforms that a varied batch is made of."""
     kept = []
-    monkeypatch.setattr(hearing, "features", lambda waveforms, n_fft: kept.append(waveforms))
-    hearing.varied_features(stems, np.array(rows), {**VARY, **vary})
+    monkeypatch.setattr(features, "features", lambda waveforms, n_fft: kept.append(waveforms))
+    features.varied_features(stems, np.array(rows), {**VARY, **vary})
     return kept[0].double()
 
 
@@ -40,7 +40,7 @@ def waves_of(monkeypatch, stems, rows, **vary):
 def test_a_roll_by_so_many_samples_against_a_slow_loop(later):
     waves = torch.randn(2, 1030, generator=torch.manual_seed(3))
     before = waves.clone()
-    found = hearing.rolled(waves, later)
+    found = features.rolled(waves, later)
     assert torch.equal(waves, before)  # stems stay in memory for the next batch
     for wave, rolled in zip(waves.tolist(), found, strict=True):
         loop = slow_loop(wave)
@@ -53,24 +53,24 @@ def test_the_fade_keeps_the_power_of_noise_and_has_no_seam():
     nb_fade = 400
     beginning, end = torch.zeros(2, 20_000)
     beginning[:nb_fade], end[-nb_fade:] = 1, 1
-    rises, falls = hearing.rolled(torch.stack([beginning, end]), 0)[:, :nb_fade]
+    rises, falls = features.rolled(torch.stack([beginning, end]), 0)[:, :nb_fade]
     np.testing.assert_allclose(rises**2 + falls**2, np.ones(nb_fade), atol=1e-6)
     assert (rises.diff() > 0).all() and (falls.diff() < 0).all()
     # The loop's last sample is followed by the one that followed it in the clip.
     assert (rises[0], falls[0], rises[-1], falls[-1]) == (0, 1, 1, 0)
-    rest = hearing.rolled(end[None], 0)[0, nb_fade : 20_000 - nb_fade]
+    rest = features.rolled(end[None], 0)[0, nb_fade : 20_000 - nb_fade]
     assert not rest.any()
 
 
 def test_a_clip_too_short_to_fade_is_rolled_all_the_same():
-    found = hearing.rolled(torch.arange(40.0)[None], 3)[0]
+    found = features.rolled(torch.arange(40.0)[None], 3)[0]
     assert found.tolist() == [37, 38, 39, *range(37)]
 
 
 def test_every_start_is_as_likely_and_each_clip_has_its_own():
     torch.manual_seed(3)
     waves = torch.arange(100.0).repeat(8000, 1)  # a loop of 98 samples, whose first is the end's
-    starts = hearing.rolled(waves)[:, 0]
+    starts = features.rolled(waves)[:, 0]
     counts = torch.unique(starts, return_counts=True)
     assert counts[0].tolist() == list(range(1, 99))
     assert scipy.stats.chisquare(counts[1]).pvalue > 0.001
@@ -99,7 +99,7 @@ def test_both_stems_of_every_clip_are_rolled_by_themselves(monkeypatch):
 def test_the_logarithm_of_a_speed_is_anywhere_as_likely(most):
     torch.manual_seed(3)
     ramps = torch.arange(100.0).repeat(3000, 1)
-    played = hearing.at_other_speeds(ramps, most)
+    played = features.at_other_speeds(ramps, most)
     speeds = played[:, 1].double()  # where a ramp is one sample later is how fast it plays
     assert speeds.min() >= 1 / (1 + most) - 1e-6 and speeds.max() <= 1 + most + 1e-6
     exponents = speeds.log() / math.log(1 + most)
@@ -113,11 +113,11 @@ def test_the_logarithm_of_a_speed_is_anywhere_as_likely(most):
 
 @pytest.mark.parametrize("draw", [0.0, 0.3, 1.0])
 def test_what_plays_faster_goes_on_as_a_loop_to_the_last_sample(monkeypatch, draw):
-    loops = hearing.rolled(torch.randn(2, 20_000, generator=torch.manual_seed(4)), 0)
+    loops = features.rolled(torch.randn(2, 20_000, generator=torch.manual_seed(4)), 0)
     monkeypatch.setattr(
         torch, "rand", lambda *size, dtype, **_: torch.full(size, draw, dtype=dtype)
     )
-    found = hearing.at_other_speeds(loops, 0.6)
+    found = features.at_other_speeds(loops, 0.6)
     assert found.dtype == torch.float32
     times = 1.6 ** (2 * draw - 1) * np.arange(20_000)
     for loop, played in zip(loops.double().numpy(), found, strict=True):
@@ -187,8 +187,8 @@ def test_a_single_clip_has_no_gain_and_who_names_none_gets_none(monkeypatch):
     np.testing.assert_allclose(waves_of(monkeypatch, LOUD, rows[:2], GAIN=40.0), plain[:2])
     constants = {name: value for name, value in VARY.items() if name != "GAIN"}
     monkeypatch.undo()
-    found = hearing.varied_features(LOUD, np.array([PAIR]), constants)
-    assert torch.equal(found, hearing.varied_features(LOUD, np.array([PAIR]), VARY))
+    found = features.varied_features(LOUD, np.array([PAIR]), constants)
+    assert torch.equal(found, features.varied_features(LOUD, np.array([PAIR]), VARY))
 
 
 # ---------------------------------------------------------------------------------------- masks
@@ -199,7 +199,7 @@ def test_masks_of_every_width_lie_anywhere_as_likely():
     torch.manual_seed(3)
     whole = torch.rand(6000, 1, 17, 41) + 0.5
     before = whole.clone()
-    found = hearing.masked(whole)
+    found = features.masked(whole)
     assert torch.equal(whole, before) and found.dtype == torch.float32
     hidden = (found == 0)[:, 0]
     assert torch.equal(found[:, 0], torch.where(hidden, 0, whole[:, 0]))
@@ -227,9 +227,9 @@ def test_features_are_masked_last_of_all():
     rows = np.array([PAIR, [2, NO_STEM]] * 10)
     vary = {**VARY, "ROLL": True, "SPEED": 0.25, "GAIN": 6.0}
     torch.manual_seed(4)
-    plain = hearing.varied_features(stems, rows, vary)
+    plain = features.varied_features(stems, rows, vary)
     torch.manual_seed(4)
-    found = hearing.varied_features(stems, rows, {**vary, "MASK": True})
+    found = features.varied_features(stems, rows, {**vary, "MASK": True})
     assert plain.shape == found.shape == (20, 1, 9, 201) and (plain > 0).all()
     assert torch.equal(found, plain * (found > 0))
     assert ((found == 0).sum(dim=(1, 2, 3)) > 0).sum() > 10

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-import metrics
+from pipeline.evaluation import metrics
 
 WAYS = (
     "with_counter",

@@ -11,8 +11,8 @@ import soundfile as sf
 import soxr
 import torch
 
-import listening
 from crs_lib import InputError
+from pipeline.inference import classify
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def noise_of(path, nb_samples, rate):
 
 
 def windows_of(path, rate):
-    windows, nb_new = zip(*listening.windows_of(path, rate), strict=True)
+    windows, nb_new = zip(*classify.windows_of(path, rate), strict=True)
     return list(windows), list(nb_new)
 
 
@@ -42,7 +42,7 @@ def test_windows_and_what_they_cover_do_not_depend_on_the_blocks(
     tmp_path, monkeypatch, rate, seconds
 ):
     """Of a second each no block has a window of its own; 13.4 s are 9 windows and a padded one."""
-    monkeypatch.setattr(listening, "BLOCK_SECONDS", seconds)
+    monkeypatch.setattr(classify, "BLOCK_SECONDS", seconds)
     samples = noise_of(tmp_path / "a.wav", 13 * rate + 2 * rate // 5, rate)
     windows, nb_new = windows_of(tmp_path / "a.wav", rate)
     np.testing.assert_array_equal(np.concatenate(windows), cut(samples, rate, 10))
@@ -104,11 +104,11 @@ def test_each_window_beyond_full_scale_is_scaled_by_itself(tmp_path):
 @pytest.mark.parametrize(("rate", "new_rate"), [(8000, 4000), (1000, 1000), (3000, 4000)])
 def test_blocks_are_the_whole_in_pieces_of_their_length(tmp_path, monkeypatch, rate, new_rate):
     """In stereo, of which the mean is heard."""
-    monkeypatch.setattr(listening, "BLOCK_SECONDS", 3)
+    monkeypatch.setattr(classify, "BLOCK_SECONDS", 3)
     wave = np.cumsum(np.random.default_rng(6).standard_normal((10 * rate, 2)), axis=0) / 1000
     wave[:, 1] *= -0.2
     sf.write(tmp_path / "a.wav", wave, rate, subtype="FLOAT")
-    blocks = list(listening.read_blocks(tmp_path / "a.wav", new_rate))
+    blocks = list(classify.read_blocks(tmp_path / "a.wav", new_rate))
     whole = soxr.resample(wave.mean(axis=1).astype(np.float32), rate, new_rate, quality="HQ")
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5)
     assert len(blocks) == 5 and max(map(len, blocks)) <= 3.2 * new_rate
@@ -119,12 +119,12 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
     for name, reason in (("a.wav", "cannot be read as sound"), ("b.wav", "there is no such file")):
         with pytest.raises(InputError, match=f"{name}: {reason}"):
-            list(listening.windows_of(tmp_path / name, 1000))
+            list(classify.windows_of(tmp_path / name, 1000))
     loud = np.zeros(8000, dtype=np.float32)
     loud[7000] = np.inf
     sf.write(tmp_path / "c.wav", loud, 1000, subtype="FLOAT")
     with pytest.raises(InputError, match=r"c\.wav: .* not finite"):
-        list(listening.windows_of(tmp_path / "c.wav", 1000))
+        list(classify.windows_of(tmp_path / "c.wav", 1000))
 
 
 # ---------------------------------------------------------------------- the picture of a recording
@@ -161,15 +161,15 @@ def test_columns_are_means_over_the_frames_of_all_windows(
     tmp_path, monkeypatch, seconds, rate, n_fft, most, nb_columns
 ):
     """What lies behind the recording's end is in no column. The counter hears levelled windows."""
-    monkeypatch.setattr(listening, "NB_COLUMNS", most)
-    monkeypatch.setattr(listening, "BLOCK_SECONDS", 2)  # several parts
+    monkeypatch.setattr(classify, "NB_COLUMNS", most)
+    monkeypatch.setattr(classify, "BLOCK_SECONDS", 2)  # several parts
     samples = noise_of(tmp_path / "a.wav", round(seconds * rate), rate)
     # What the classifiers' files say is of no concern here.
     trained = {
         "counter": (attentive, {"constants": {"SAMPLE_RATE": rate, "N_FFT": n_fft}}),
         "single": (attentive, {"constants": {"SAMPLE_RATE": 9, "N_FFT": 99}}),
     }
-    found = listening.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
+    found = classify.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
     frames = [[] for _ in range(nb_columns)]
     for start, window in enumerate(cut(samples, rate, max(1, int(np.ceil(seconds)) - 4))):
         magnitudes = magnitudes_of(window, n_fft)
@@ -190,11 +190,11 @@ def test_a_recording_of_whole_frames_has_a_column_for_each(tmp_path, seconds):
     """And none behind them, which would be empty."""
     noise_of(tmp_path / "a.wav", round(4000 * seconds), 4000)
     trained = {"counter": (attentive, {"constants": {"SAMPLE_RATE": 4000, "N_FFT": 256}})}
-    magnitudes, attention, _ = listening.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
+    magnitudes, attention, _ = classify.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
     assert magnitudes.shape == (129, math.ceil(seconds / 0.016 - 1e-9))
     assert (magnitudes.mean(axis=0) > 0.01).all() and (attention > 0).all()
     trained = {"counter": (torch.nn.Identity(), trained["counter"][1])}
-    without = listening.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
+    without = classify.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
     assert without[1] is None
     np.testing.assert_array_equal(without[0], magnitudes)
 
@@ -203,8 +203,8 @@ def test_frames_have_the_attention_behind_the_last_bin():
     windows = np.random.default_rng(7).uniform(-0.4, 0.1, (2, 3000)).astype(np.float32)
     windows[1] *= 0.01
     given = torch.from_numpy(windows)
-    found = listening.frames_of(given, attentive, 200).numpy()
-    without = listening.frames_of(given, torch.nn.Identity(), 200).numpy()
+    found = classify.frames_of(given, attentive, 200).numpy()
+    without = classify.frames_of(given, torch.nn.Identity(), 200).numpy()
     assert found.shape == without.shape == (2, 102, 61)
     for window, frames, plain in zip(windows, found, without, strict=True):
         magnitudes = magnitudes_of(window, 200)

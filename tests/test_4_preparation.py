@@ -13,10 +13,8 @@ import soundfile as sf
 from conftest import CLASSES, PREPARATION, fail, load_script, prepare, succeed
 
 import crs_lib
-import demo_esc50
-import esc10_data
-import sound_files
-import stamps
+from pipeline.data import audio, esc10_data, synthetic_set
+from pipeline.files import provenance, sound_files
 
 HASHES = {}  # of files that were read before: links to the same ones are many
 
@@ -164,20 +162,20 @@ def test_mixtures_are_half_the_sum_of_normalised_stems_and_none_clips(demo):
 def test_the_mixtures_on_disk_are_those_that_training_adds_in_memory(demo):
     import torch
 
-    import hearing
-    import set_data
+    from pipeline.data import set_data
+    from pipeline.networks import features
 
     data = set_data.choose_files(str(demo), "", 1, 4000, 5)
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = features.load(data.stems, 4000, torch.device("cpu"))
     rows = data.mixtures["test"]
     files = set_data.recordings_of(data.stems, rows)["clip"]
-    on_disk = esc10_data.uploader([demo / "esc10_2mix_vol_norm_4k" / f for f in files], 4000)
-    in_memory = esc10_data.mix(stems[rows[:, 0]], stems[rows[:, 1]]).numpy()
+    on_disk = audio.uploader([demo / "esc10_2mix_vol_norm_4k" / f for f in files], 4000)
+    in_memory = audio.mix(stems[rows[:, 0]], stems[rows[:, 1]]).numpy()
     np.testing.assert_allclose(on_disk, in_memory, atol=0.51 / 32768)
 
 
 def test_which_files_a_set_reads(demo):
-    import set_data
+    from pipeline.data import set_data
 
     data = set_data.choose_files(str(demo), "", 2, 4000, 5)
     stems = data.stems
@@ -257,14 +255,14 @@ def test_a_second_run_replaces_and_a_failed_one_leaves_the_first(demo, tmp_path)
     shutil.copytree(demo / "esc10_rename", root / "esc10_rename")
     succeed("0_downsampling.py", "--dataset", root)
     before = bytes_below(root / "esc10_rename_4k")
-    stamp = stamps.read_stamp(str(root), "esc10_rename_4k")
+    stamp = provenance.read_stamp(str(root), "esc10_rename_4k")
     (root / "esc10_rename" / "chainsaw" / "chainsaw3.wav").write_bytes(b"text")
     (root / "esc10_rename" / "clock_tick" / "clock_tick0.wav").write_bytes(b"")
     message = fail("0_downsampling.py", "--dataset", root)
     assert "chainsaw3.wav" in message and "clock_tick0.wav" in message
     assert bytes_below(root / "esc10_rename_4k") == before
     assert not list(root.glob("*.part"))
-    assert stamps.read_stamp(str(root), "esc10_rename_4k") == stamp
+    assert provenance.read_stamp(str(root), "esc10_rename_4k") == stamp
 
 
 def test_tables_saved_by_a_spreadsheet_are_read(demo, tmp_path):
@@ -280,7 +278,7 @@ def test_tables_saved_by_a_spreadsheet_are_read(demo, tmp_path):
 
 def test_the_synthetic_set_has_any_number_of_classes_and_a_seed(tmp_path):
     first = tmp_path / "a"
-    demo_esc50.make_esc50(first, clips_per_class=10, nb_classes=12, seed=1)
+    synthetic_set.make_esc50(first, clips_per_class=10, nb_classes=12, seed=1)
     table = pd.read_csv(first / "meta" / "esc50.csv")
     assert table["category"].nunique() == 12 and len(table) == 120
     assert (table.groupby(["category", "fold"]).size() == 2).all()
@@ -291,13 +289,13 @@ def test_the_synthetic_set_has_any_number_of_classes_and_a_seed(tmp_path):
         (44_100, 1, 220_500, "PCM_16")
     }
     second = tmp_path / "b"
-    demo_esc50.make_esc50(second, clips_per_class=10, nb_classes=2, seed=1)
+    synthetic_set.make_esc50(second, clips_per_class=10, nb_classes=2, seed=1)
     uneven = tmp_path / "d"
-    demo_esc50.make_esc50(uneven, clips_per_class=12, nb_classes=1, seed=1)
+    synthetic_set.make_esc50(uneven, clips_per_class=12, nb_classes=1, seed=1)
     sizes = pd.read_csv(uneven / "meta" / "esc50.csv").groupby("fold").size()
     assert list(sizes) == [3, 3, 2, 2, 2]
     third = tmp_path / "c"
-    demo_esc50.make_esc50(third, clips_per_class=10, nb_classes=2, seed=2)
+    synthetic_set.make_esc50(third, clips_per_class=10, nb_classes=2, seed=2)
     same, other = (bytes_below(f / "audio") for f in (second, third))
     assert same.items() <= bytes_below(first / "audio").items()
     assert not set(other.values()) & set(same.values())

@@ -16,14 +16,11 @@ import torch
 from check_runs import SELECT_BY, check_audit, check_flow, check_training
 from conftest import COUNTER, SINGLE, TWO_LABEL, load_script, only_run
 
-import checkpoints
 import crs_lib
-import hearing
-import networks
-import pictures
-import report
-import set_data
-import training
+from pipeline.data import set_data
+from pipeline.evaluation import plots, run_records
+from pipeline.networks import features, heads, registry, weights_file
+from pipeline.training import loop
 
 CPU = torch.device("cpu")
 PLACE = ("--sample-rate", 2000, "--set", 2, "--threads", 1)
@@ -47,7 +44,7 @@ def root(tmp_path_factory):
 def clips(root):
     """The set, its stems, and the rows of its validation and test clips by kind."""
     data = set_data.choose_files(str(root), "", 2, 2000, 2)
-    return data, hearing.load(data.stems, 2000, CPU)
+    return data, features.load(data.stems, 2000, CPU)
 
 
 def never_drawn(constants):
@@ -65,9 +62,9 @@ def drawn(monkeypatch):
     kept = {}
     names = ("plot_curves", "plot_confusion", "plot_attention", "plot_flow", "named_and_absent")
     for name in names:
-        draw = getattr(pictures, name)
+        draw = getattr(plots, name)
         monkeypatch.setattr(
-            pictures, name, lambda *of, name=name, draw=draw: kept.update({name: of}) or draw(*of)
+            plots, name, lambda *of, name=name, draw=draw: kept.update({name: of}) or draw(*of)
         )
     return kept
 
@@ -79,7 +76,7 @@ def of_confusion(table, task):
     if task == "single":
         return [table["truth"].tolist(), table["names"].tolist()]
     answer = {"two_label": "pair", "both": "names"}.get(task, task)
-    return [list(some) for some in pictures.named_and_absent(table["truth"], table[answer])]
+    return [list(some) for some in plots.named_and_absent(table["truth"], table[answer])]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -105,19 +102,19 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     if task in ("two_label", "both"):  # whose answers may be alike
         columns = [column.name for column in drawn["named_and_absent"]]
         assert columns == ["truth", "pair" if task == "two_label" else "names"]
-    assert confused == of_confusion(report.read_predictions(folder), task)
+    assert confused == of_confusion(run_records.read_predictions(folder), task)
     kinds = [1, 2] if task == "counter" else ["ant", "bee", "cat"]
     assert drawn["plot_confusion"][3] == kinds
     if task == "counter":
         first = [next(i for i, t in enumerate(confused[0]) if t == count) for count in (1, 2)]
-        table = report.read_predictions(folder)
+        table = run_records.read_predictions(folder)
         assert drawn["plot_attention"][3] == [
             f"{table['clip'][i]}: {confused[0][i]}, counted {confused[1][i]}" for i in first
         ]
 
     # The weights that were left give these answers, each of its own clips.
     place = (str(tmp_path / "m"), script[:-3], model, 2, 2000, CPU, str(root))
-    network, content = networks.load_network(*place)
+    network, content = registry.load_network(*place)
     assert content["run"] == folder.name
     row = record["history"][record["best_epoch"]]
     assert content["metrics"] == {"test": record["test"], "validation": row}
@@ -127,19 +124,19 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     threshold = {"threshold": row["val_threshold"]} if task == "both" else {}
 
     def answers(rows):
-        logits = networks.logits_of(network, stems, rows, content["constants"]["N_FFT"])
+        logits = heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         return module.predictions(logits, rows, data, **threshold)
 
     singles, mixtures = data.singles["test"], data.mixtures["test"]
     rows = {"single": singles, "two_label": mixtures}
     expected = answers(rows.get(task, np.concatenate([singles, mixtures])))
-    table = report.read_predictions(folder)
+    table = run_records.read_predictions(folder)
     pd.testing.assert_frame_equal(table, expected, check_dtype=False, rtol=1e-5, atol=1e-6)
     if task == "counter":  # moved by the threshold that validation chose: there one half is it
         found = pd.read_csv(folder / "validation.csv")
         odds = (found["logit_two"] - found["logit_one"]).to_numpy()
         rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
-        moved = networks.logits_of(network, stems, rows, 256).double().numpy()
+        moved = heads.logits_of(network, stems, rows, 256).double().numpy()
         by = np.log(row["val_threshold"] / (1 - row["val_threshold"]))
         np.testing.assert_allclose(moved[:, 1] - moved[:, 0], odds - by, atol=1e-4)
     if task == "single":
@@ -169,15 +166,15 @@ def test_a_training_is_seeded_first_and_draws_each_epoch_anew(
     """What the loop is given, and in which order a script comes to it."""
     script, _ = TASKS[task]
     called, given = [], {}
-    seed, build = training.seed_everything, networks.build
-    monkeypatch.setattr(training, "seed_everything", lambda *of: called.append(of) or seed(*of))
-    monkeypatch.setattr(networks, "build", lambda *of: called.append("build") or build(*of))
+    seed, build = loop.seed_everything, registry.build
+    monkeypatch.setattr(loop, "seed_everything", lambda *of: called.append(of) or seed(*of))
+    monkeypatch.setattr(registry, "build", lambda *of: called.append("build") or build(*of))
 
     def fit(run, network, stems, **asked):
         given.update(asked, run=run)
         raise crs_lib.InputError("not here")
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(loop, "fit", fit)
     flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE]
     flags += ["--model", "asc", "--oversample", 2, "--seed", 4]
     flags += ["--train-on", "both"] if task == "both" else []
@@ -209,7 +206,7 @@ def test_what_is_shared_is_validated_on_validation_clips(
     record = json.loads((folder / "run.json").read_text())
     assert record["taken_from"] == "2026-01-01_00-00-00_counter" and record["history"] == []
     check_training(root, folder, task)
-    content = checkpoints.read_weights(models / f"{folder.name[20:]}.pt")
+    content = weights_file.read_weights(models / f"{folder.name[20:]}.pt")
     validated = second_hand.validated(task, second_hand.read_table(folder / "validation.csv"))
     found = content["metrics"]["validation"]
     for name in {"single": ["accuracy"], "two_label": ["exact_pair"]}[task]:
@@ -240,24 +237,24 @@ def trained(root, clips, tmp_path_factory):
         constants = {**CONSTANTS, "DATASET": str(root), "MODELS": str(place / "m"), "SHARED": False}
         constants |= {"SEED": 3, "REDRAW": True}
         folder = place / f"2026-01-01_00-00-00_{task}"
-        run = report.Run(folder, script[:-3], model, constants, {}, "")
-        network = networks.build("asc", 3 + 2 * (task == "counter"), 2000, 256, CPU).eval()
+        run = run_records.Run(folder, script[:-3], model, constants, {}, "")
+        network = registry.build("asc", 3 + 2 * (task == "counter"), 2000, 256, CPU).eval()
         rows = np.concatenate([*data.singles.values(), *data.mixtures.values()])[:150]
-        logits = networks.logits_of(network, stems, rows, 256)
+        logits = heads.logits_of(network, stems, rows, 256)
         with torch.no_grad():  # unlike enough, and as often one as two
             last = network.dense[-1]
             spread = 2 / logits.std(dim=0)
             last.bias.copy_((last.bias - logits.mean(dim=0)) * spread)
             last.weight.mul_(spread[:, None])
-        forgotten = networks.forget_names(network) if task == "counter" else {}
+        forgotten = heads.forget_names(network) if task == "counter" else {}
         singles, mixtures = data.singles["test"], data.mixtures["test"]
         rows = {"single": singles, "two_label": mixtures}
         rows = rows.get(task, np.concatenate([singles, mixtures]))
-        logits = networks.logits_of(network, stems, rows, 256)
+        logits = heads.logits_of(network, stems, rows, 256)
         # Between the second scores of test clips, so that one half is no threshold as good.
         middle = torch.sigmoid(logits).sort(dim=1).values[:, -2].median().item() - 1e-4
         measured = {"test": {}, "validation": {"epoch": 1, "val_threshold": middle}}
-        checkpoints.save_weights(run, network, data.classes, measured, forgotten)
+        weights_file.save_weights(run, network, data.classes, measured, forgotten)
         module = load_script(script)
         module.BOTH = task == "both"
         threshold = {"threshold": middle} if task == "both" else {}
@@ -313,8 +310,8 @@ def test_the_audit(root, clips, trained, tmp_path, here):
     table = (folder / "audit.md").read_text()
     assert table.startswith("| clips |") and table in out and (folder / "audit.png").exists()
     # Clips as they are get the counts that the counter's test gave them.
-    counted = report.read_predictions(trained / "2026-01-01_00-00-00_counter")
-    table = report.read_answers(folder)
+    counted = run_records.read_predictions(trained / "2026-01-01_00-00-00_counter")
+    table = run_records.read_answers(folder)
     is_mixture = counted["recording_b"] != ""
     for group, expected in (
         ("single clips", counted[~is_mixture]),

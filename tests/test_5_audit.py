@@ -8,9 +8,9 @@ import torch
 from conftest import HERE, load_script
 
 import crs_lib
-import esc10_data
-import hearing
-import set_data
+from pipeline.data import audio, set_data
+from pipeline.networks import features
+from pipeline.settings import command_line
 
 RATE = tiny_set.RATE
 COUNTER = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True}
@@ -24,7 +24,7 @@ def audited(tmp_path_factory):
     audit = load_script("audit.py")
     audit.DATASET, audit.SAMPLE_RATE = str(root), RATE
     data = set_data.choose_files(str(root), "", 1, RATE, 2)
-    stems = hearing.load(data.stems, RATE, torch.device("cpu"))
+    stems = features.load(data.stems, RATE, torch.device("cpu"))
     return audit, data, stems, dict(audit.make_groups(stems, data, COUNTER, nb_epochs=2))
 
 
@@ -103,17 +103,17 @@ def test_a_shifted_copy_is_made_as_the_oversampling_makes_it(tmp_path, here):
     copied = [folder / file.parent.name / f"{file.stem}_Down1.wav" for file in files]
     semitones = audit.furthest_shift(data, 2)
     assert semitones == 0.5
-    found = audit.shifted(esc10_data.uploader(files, RATE), -semitones)
-    assert np.array_equal(found, esc10_data.uploader(copied, RATE))
+    found = audit.shifted(audio.uploader(files, RATE), -semitones)
+    assert np.array_equal(found, audio.uploader(copied, RATE))
     # Of a root without a stamp of its copies nobody knows how far they are: as by default.
-    assert crs_lib.read_constants(HERE / "run_all.py")["MAX_SHIFT"][0] == audit.SHIFT_SEMITONES
+    assert command_line.read_constants(HERE / "run_all.py")["MAX_SHIFT"][0] == audit.SHIFT_SEMITONES
     assert audit.furthest_shift(data._replace(stamps={}), 2) == audit.SHIFT_SEMITONES
 
 
 def test_a_clip_beside_itself(audited):
     _, data, stems, groups = audited
     rows = data.singles["test"][:, 0]
-    assert torch.equal(groups["single clips"].waveforms, esc10_data.level_rms(stems[rows]))
+    assert torch.equal(groups["single clips"].waveforms, audio.level_rms(stems[rows]))
     beside = {
         "a clip and itself, a second later": "single clips, a second later",
         "a clip and its pitch-shifted copy": "single clips, pitch-shifted",

@@ -12,9 +12,9 @@ from conftest import start, untrained_networks
 from hypothesis import given
 from hypothesis import strategies as st
 
-import esc10_data
-import sound_files
 from crs_lib import InputError
+from pipeline.data import audio
+from pipeline.files import sound_files
 
 RATE = 44_100
 SINE = 0.5 * np.sin(2 * np.pi * 500 * np.arange(5 * RATE) / RATE)
@@ -127,7 +127,7 @@ def check_heard(clip, wanted):
         assert abs(np.corrcoef(clip, expected)[0, 1]) > 0.99
 
 
-@pytest.mark.parametrize("method", esc10_data.METHODS)
+@pytest.mark.parametrize("method", audio.METHODS)
 @pytest.mark.parametrize("kind", CLIPS)
 def test_a_clip(tmp_path, kind, method):
     write, wanted = CLIPS[kind]
@@ -136,7 +136,7 @@ def test_a_clip(tmp_path, kind, method):
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
     messages = [text for text in wanted if text not in (HEARD, SILENCE, FINITE)]
     try:
-        clip = esc10_data.read_clip(path, 4000, method)
+        clip = audio.read_clip(path, 4000, method)
     except InputError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
         assert any(text in str(error) for text in messages)
@@ -149,7 +149,7 @@ def test_a_name_that_is_no_utf_8(tmp_path):
     written(SINE)(tmp_path / "clip.wav")
     (tmp_path / "clip.wav").rename(path)
     with pytest.raises(InputError, match=NO_SOUND):
-        esc10_data.read_clip(path, 4000)
+        audio.read_clip(path, 4000)
 
 
 def test_all_bad_clips_are_named_in_one_line(tmp_path, here):
@@ -223,10 +223,10 @@ def test_a_prepared_clip(tmp_path, kind):
         scipy.io.wavfile.write(path, 4000, GOOD)
     write(paths[1])
     with pytest.raises(InputError) as error:
-        esc10_data.uploader(paths, 4000)
+        audio.uploader(paths, 4000)
     assert str(error.value).startswith(f"{paths[1]}: ") and wanted in str(error.value)
     paths.pop(1)
-    assert (esc10_data.uploader(paths, 4000) == GOOD / np.float32(32768)).all()
+    assert (audio.uploader(paths, 4000) == GOOD / np.float32(32768)).all()
 
 
 # ----------------------------------------------------------------------------------- properties
@@ -238,7 +238,7 @@ def test_a_prepared_clip(tmp_path, kind):
     st.integers(1, 3),
     st.sampled_from(("PCM_U8", "PCM_16", "PCM_24", "FLOAT", "DOUBLE")),
     st.floats(width=32),
-    st.sampled_from(esc10_data.METHODS),
+    st.sampled_from(audio.METHODS),
 )
 def test_any_sound_is_heard_or_named(
     tmp_path_factory, frames, rate, channels, subtype, top, method
@@ -248,7 +248,7 @@ def test_any_sound_is_heard_or_named(
     with np.errstate(over="ignore"):
         sf.write(path, samples, rate, subtype=subtype)
     try:
-        check_heard(esc10_data.read_clip(path, 4000, method), FINITE)
+        check_heard(audio.read_clip(path, 4000, method), FINITE)
     except InputError as error:
         assert EMPTY in str(error) if frames == 0 else NOT_FINITE in str(error)
 
@@ -267,7 +267,7 @@ def test_a_damaged_file_is_heard_or_named(damaged, form, changes, length):
     path = folder / "clip.wav"
     path.write_bytes(content[: len(content) - length])
     try:
-        check_heard(esc10_data.read_clip(path, 4000), FINITE)
+        check_heard(audio.read_clip(path, 4000), FINITE)
     except InputError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 

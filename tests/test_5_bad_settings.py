@@ -16,13 +16,13 @@ from test_5_bad_clips import CLIPS, PREPARED
 from test_5_bad_table import FOLDERS, TABLES, TEXTS
 from test_5_bad_weights import CHECKPOINTS, WEIGHTS, replaced_by
 
-import crs_lib
-import report
-import set_data
-import stamps
-import training
 from crs_lib import InputError
-from good_values import GOOD_VALUES, why_bad
+from pipeline.data import set_data
+from pipeline.evaluation import run_records
+from pipeline.files import provenance
+from pipeline.settings import command_line
+from pipeline.settings.good_values import GOOD_VALUES, why_bad
+from pipeline.training import loop
 
 WORKS = None  # in place of a message
 
@@ -110,14 +110,14 @@ def test_a_stamp(demo, tmp_path, kind):
     spoil(stamp)
     constants = {"SAMPLE_RATE": 4000, "METHOD": "load"}
     output = tmp_path / "esc10_rename_4k"
-    assert stamps.is_up_to_date(str(tmp_path), output, constants) is wanted
-    stamps.refuse_stale(str(tmp_path), output, redo="")
+    assert provenance.is_up_to_date(str(tmp_path), output, constants) is wanted
+    provenance.refuse_stale(str(tmp_path), output, redo="")
 
 
 def test_a_record_that_cannot_be_read(tmp_path):
     (tmp_path / "run.json").write_text('{"half": ')
     with pytest.raises(InputError, match=r"run\.json: no record of a run \(.*\): remove it"):
-        report.read_record(tmp_path)
+        run_records.read_record(tmp_path)
 
 
 # ------------------------------------------------------------------------------------ constants
@@ -156,8 +156,8 @@ CONSTANTS = {
 @pytest.mark.parametrize("kind", CONSTANTS)
 def test_a_constant_on_the_command_line(kind, here):
     script, name, value, wanted = CONSTANTS[kind]
-    message = here(script, f"{crs_lib.flag_of(name)}={value}", status=2)
-    assert f"{crs_lib.flag_of(name)}" in message and wanted in message
+    message = here(script, f"{command_line.flag_of(name)}={value}", status=2)
+    assert f"{command_line.flag_of(name)}" in message and wanted in message
 
 
 def test_names_shared_with_another_network_are_refused_at_once(here):
@@ -226,7 +226,7 @@ def failing(demo, tmp_path, here, monkeypatch):
     """What the two-label script says where its loss is computed otherwise."""
 
     def train(loss):
-        monkeypatch.setattr(training, "names_loss", loss)
+        monkeypatch.setattr(loop, "names_loss", loss)
         places = ("--dataset", demo, "--results", tmp_path / "r", "--models", tmp_path / "m")
         message = here(TWO_LABEL, *places, *TINY)
         assert list((tmp_path / "r").iterdir()) == []

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_4_preparation import bytes_below
 
-import esc10_data
-import stamps
 from crs_lib import InputError
+from pipeline.data import esc10_data
+from pipeline.files import provenance
 
 WORKS = None  # in place of a message
 ODD_NAME = "not a plain name"
@@ -176,7 +176,7 @@ def test_whatever_a_table_holds_no_row_leads_out(esc50_of_five, order, changes):
             table[row][head.index(column)] = value
     (folder / "meta" / "esc50.csv").write_text(text_of([head, *table]), encoding="utf-8")
     try:
-        found = stamps.esc10_rows(folder)
+        found = provenance.esc10_rows(folder)
     except InputError as error:
         assert "\n" not in str(error) and str(folder) in str(error)
         return

@@ -12,11 +12,12 @@ from conftest import untrained_networks
 from hypothesis import given
 from hypothesis import strategies as st
 
-import checkpoints
 import crs_lib
-import networks
-import report
 from crs_lib import InputError
+from pipeline.evaluation import run_records
+from pipeline.files import running
+from pipeline.networks import registry, weights_file
+from pipeline.training import checkpoints
 
 WORKS = None  # in place of a message
 CPU = torch.device("cpu")
@@ -144,7 +145,7 @@ def trained(tmp_path_factory):
 
 
 def load(models):
-    return networks.load_network(str(models), crs_lib.COUNTER, "asc", 1, 4000, CPU)
+    return registry.load_network(str(models), crs_lib.COUNTER, "asc", 1, 4000, CPU)
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
@@ -170,7 +171,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(small_file, place, value, le
     damaged[place % len(content)] = value
     path.write_bytes(damaged[: max(1, len(content) - length % 40 * (length % 2))])
     try:
-        found = checkpoints.read(path, {"weights": dict, "text": str})
+        found = weights_file.read(path, {"weights": dict, "text": str})
     except InputError as error:
         assert "\n" not in str(error)
         return
@@ -216,7 +217,7 @@ def checkpoint(tmp_path_factory):
     constants = {"DATASET": "d", "SET": 1, "SAMPLE_RATE": 4000, "SEED": 0, "RESUME": True}
     constants |= {"RESULTS": str(folder), "MODELS": str(folder)}
     learner = learner_of(2)
-    run = report.Run(folder / "r", crs_lib.COUNTER, "m", constants, {}, "")
+    run = run_records.Run(folder / "r", crs_lib.COUNTER, "m", constants, {}, "")
     checkpoints.save_checkpoint(run, STATE, learner)
     return folder / "r" / "last.pt", constants
 
@@ -237,7 +238,7 @@ def test_a_checkpoint(checkpoint, tmp_path, kind, capsys):
     shutil.copy(path, last)
     spoil(last)
     constants = {**constants, "RESULTS": str(tmp_path), "MODELS": str(tmp_path / "models")}
-    with crs_lib.AT_END:
+    with running.AT_END:
         run = checkpoints.start_run(crs_lib.COUNTER, "m", constants, {})
     out = capsys.readouterr().out
     assert wanted in out and (run.folder == last.parent) == (wanted == GOES_ON)

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import COUNTER, HERE, SINGLE, TWO_LABEL, fail, start
 
-import crs_lib
-import good_values
+from pipeline.settings import command_line, good_values
 
 SCRIPTS = sorted(
     path.name for path in HERE.glob("*.py") if "constants_from_command_line(" in path.read_text()
 )
-SCRIPTS.remove("command_line.py")
 # What predict.py and app.py take from the weights they find, where the others have a default.
 OF_THE_WEIGHTS = {
     "MODELS": "models",
@@ -50,7 +48,7 @@ def test_an_unknown_flag_is_answered_with_the_known_ones(script, here):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_constant_has_a_comment(script):
-    for name, (_, comment) in crs_lib.read_constants(HERE / script).items():
+    for name, (_, comment) in command_line.read_constants(HERE / script).items():
         assert comment, f"{script}: {name} says nothing of itself"
 
 
@@ -58,14 +56,14 @@ def test_every_constant_has_a_comment(script):
 def test_every_constant_has_good_values(script):
     """So that one written into the script of the wrong type is refused."""
     own = set(re.findall(r"\b([A-Z_]+)=", (HERE / script).read_text()))  # those of the call
-    names = set(crs_lib.read_constants(HERE / script))
+    names = set(command_line.read_constants(HERE / script))
     assert names - own <= {*good_values.GOOD_VALUES, *good_values.FROM_WEIGHTS}
 
 
 def test_a_shared_constant_has_one_default_and_one_meaning():
     values, meanings = {}, {}
     for script in SCRIPTS:
-        for name, (value, comment) in crs_lib.read_constants(HERE / script).items():
+        for name, (value, comment) in command_line.read_constants(HERE / script).items():
             if name in (
                 "EPOCHS",
                 "LEARNING_RATE",
@@ -288,7 +286,7 @@ def test_a_device_that_is_not_there(device, here):
 def test_the_page_says_what_it_needs(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)  # as where it is not installed
     message = here("app.py")
-    install = "pip install -r requirements-app.txt"
+    install = "pip install -r requirements/app.txt"
     assert message == f"gradio is missing: run  {install}  first, or  make app"
 
 

@@ -5,22 +5,17 @@ import re
 import runpy
 import sys
 
+import bench_lib
 import pytest
 import torch
 from conftest import HERE, load_script
 
+import crs_lib
+from pipeline.evaluation import markdown, metrics, summary
+from pipeline.networks import registry
+
 DOCS = HERE / "docs"
-sys.path.insert(0, str(HERE / "benchmarks"))
-
-import bench_lib  # noqa: E402
-
-import crs_lib  # noqa: E402
-import metrics  # noqa: E402
-import networks  # noqa: E402
-import report  # noqa: E402
-import summary  # noqa: E402
-
-fill_pages = runpy.run_path(str(DOCS / "fill_pages.py"))
+fill_pages = runpy.run_path(str(HERE / "tools" / "fill_pages.py"))
 
 
 @pytest.mark.parametrize("name", fill_pages["PAGES"])
@@ -33,7 +28,7 @@ def test_pages_show_what_their_files_hold(name):
 
 
 def test_the_tables_are_of_what_is_published():
-    pages = runpy.run_path(str(DOCS / "tables.py"))["pages"]()
+    pages = runpy.run_path(str(HERE / "tools" / "tables.py"))["pages"]()
     for path, text in pages.items():
         assert path.read_text(encoding="utf-8") == text, "run  make docs"
     kinds = {path.stem.split("_")[0] for path in pages}
@@ -56,13 +51,13 @@ def test_the_tables_are_of_what_is_published():
 def cells_of(figure):
     """A figure's mean and its two intervals, as the tables show them."""
     mean, low, high = (f"{round(100 * figure[k], 1) + 0.0:.1f}" for k in ("mean", "low", "high"))
-    least, most = (report.in_percent(end) for end in metrics.over_sets(figure))
+    least, most = (markdown.in_percent(end) for end in metrics.over_sets(figure))
     return mean, f"{low} to {high}", f"{least} to {most}"
 
 
 def test_minutes_are_those_of_cpus(tmp_path):
     """Two trainings of a set on one core each, or one of them on a GPU; a flow is no training."""
-    tables, training = load_script("docs/tables.py"), {"set": 1, "history": [{}], "seconds": 90}
+    tables, training = load_script("tools/tables.py"), {"set": 1, "history": [{}], "seconds": 90}
     records = [training, {**training, "seconds": 150}, {"set": 1, "seconds": 1000}]
     folders = [tmp_path / str(number) for number in range(3)]
     for device in ("cpu", "cuda:0"):
@@ -80,7 +75,7 @@ def test_minutes_are_those_of_cpus(tmp_path):
 
 
 def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
-    tables = load_script("docs/tables.py")
+    tables = load_script("tools/tables.py")
     monkeypatch.setattr(tables, "PUBLISHED", tmp_path)
     monkeypatch.setattr(tables, "AIMS", {"4k": ("4 kHz", 85, 80, 60, 55, 40)})
     means = {way: 0.35 + 0.02 * number**1.2 for number, way in enumerate(metrics.WAYS)}
@@ -180,7 +175,7 @@ def test_filling_replaces_what_stood_there_and_nothing_else(tmp_path, monkeypatc
 
 
 def test_shown_output_is_what_scripts_print_shortened():
-    shortened = runpy.run_path(str(DOCS / "show_output.py"))["shortened"]
+    shortened = runpy.run_path(str(HERE / "tools" / "show_output.py"))["shortened"]
     epochs = [f"epoch {i}/5  train_loss 0.5" for i in range(1, 6)]
     before, after = ["noise", "$ python a.py --flag", "x is up to date"], ["test accuracy: 70.0 %"]
     after += ["done in 1 s", "", "$ python b.py", "w" * 200, "Test clips of set 1", "| a |"]
@@ -207,7 +202,7 @@ def test_published_summaries_are_of_the_published_runs(path, tmp_path):
     summary.summarise(path.parent, [flow.split("_", 2)[2] for flow in flows], again)
     tables = list(path.parent.glob(f"{path.stem}[._]*md"))
     for file in tables:
-        assert (tmp_path / file.name).read_text() == file.read_text(), "run  docs/publish.py"
+        assert (tmp_path / file.name).read_text() == file.read_text(), "run  tools/publish.py"
     texts = path.read_text(encoding="utf-8"), again.read_text(encoding="utf-8")
     written, anew = (
         json.loads(text, parse_float=lambda number: f"{float(number):.9f}") for text in texts
@@ -240,11 +235,11 @@ def published_run(folder, script, set_number, method=1, data=(), **constants):
 
 
 def test_publishing_gathers_sets_of_the_same_constants(tmp_path, monkeypatch):
-    publish = load_script("docs/publish.py")
+    publish = load_script("tools/publish.py")
     results, published = tmp_path / "results", tmp_path / "published"
     monkeypatch.setattr(publish, "TARGET", published)
     seen = []
-    monkeypatch.setattr(publish.pictures, "plot_summary", lambda *_: None)
+    monkeypatch.setattr(publish.plots, "plot_summary", lambda *_: None)
     monkeypatch.setattr(
         publish.summary, "summarise", lambda folder, names, path: seen.append((names, path.name))
     )
@@ -345,11 +340,11 @@ def test_weights_to_time_labelling_with_can_be_read(tmp_path):
     script = load_script("benchmarks/label.py")
     script.random_weights(str(tmp_path), ["a"] * 10)
     tasks = {task: given[:2] for task, given in script.TASKS.items()}
-    assert networks.load_networks(tasks, str(tmp_path), 1, 4000, script.CPU).keys() == tasks.keys()
+    assert registry.load_networks(tasks, str(tmp_path), 1, 4000, script.CPU).keys() == tasks.keys()
 
 
 def test_the_picture_of_the_networks_shows_their_sizes():
-    script = load_script("docs/draw_data.py")
+    script = load_script("tools/draw_data.py")
     spectrograms = torch.rand(1, 1, 129, 313)
     counter = script.sizes(script.ASC(), spectrograms)
     assert counter[0] == "convolution 3 × 3:  8 × 129 × 313"

@@ -24,8 +24,8 @@ from faults import (
 )
 from test_4_preparation import bytes_below
 
-import set_data
 from crs_lib import InputError
+from pipeline.data import set_data
 
 # ---------------------------------------------------------------------------------- preparation
 

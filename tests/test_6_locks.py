@@ -12,13 +12,11 @@ from faults import CONTEXT, STEPS, Process, fail, linked, no_leftovers, succeed
 from test_4_preparation import bytes_below
 
 import crs_lib
-import esc10_data
-import hearing
-import locks
-import report
-import set_data
-import stamps
 from crs_lib import InputError
+from pipeline.data import audio, set_data
+from pipeline.evaluation import run_records
+from pipeline.files import locks, provenance, running
+from pipeline.networks import features
 
 ME = rf"\(process {os.getpid()} on \S+, since 20\d\d-\d\d-\d\d_\d\d-\d\d-\d\d\)"
 
@@ -33,7 +31,7 @@ def impatient(monkeypatch):
 def given_back():
     """What a test holds until the script ends, it gives back."""
     yield
-    crs_lib.AT_END.close()
+    running.AT_END.close()
 
 
 def hold_for_ever(path, ready):
@@ -137,7 +135,7 @@ def test_a_step_stops_where_its_input_is_being_made(demo, tmp_path, script, here
     flags, _ = STEPS[script]
     root = linked(demo, tmp_path / "data")
     before = bytes_below(root)
-    names = list(stamps.read_stamp(str(root), STEPS[script][1])["input"])
+    names = list(provenance.read_stamp(str(root), STEPS[script][1])["input"])
     assert len(names) == 1
     with locks.held(root / names[0]):
         message = here(script, "--dataset", root, *flags)
@@ -169,21 +167,21 @@ def test_two_of_the_same_step_and_two_of_different_ones(demo, tmp_path):
     first.send(signal.SIGCONT)
     assert first.finish()[0] == 0
     assert bytes_below(root / "esc10_rename_4k") == expected
-    assert stamps.read_stamp(str(root), "esc10_rename_4k")["constants"]["METHOD"] == "load"
+    assert provenance.read_stamp(str(root), "esc10_rename_4k")["constants"]["METHOD"] == "load"
     no_leftovers(root)
 
 
 def test_an_input_that_is_replaced_while_it_is_read(demo, tmp_path, here, monkeypatch):
     root = linked(demo, tmp_path / "data")
     before = bytes_below(root)
-    read = esc10_data.uploader
+    read = audio.uploader
 
     def while_it_is_replaced(files, sample_rate):
         clips = read(files, sample_rate)
         crs_lib.write_json(root / "esc10_rename_4k.json", {"constants": {"A": 1}, "input": {}})
         return clips
 
-    monkeypatch.setattr(esc10_data, "uploader", while_it_is_replaced)
+    monkeypatch.setattr(audio, "uploader", while_it_is_replaced)
     message = f"{root}/esc10_rename_4k was replaced while it was read: run it again"
     scripts = ("0_pitch_oversample_4k.py", "0_2mix_norm_vol.py", SINGLE)
     results = ("--results", tmp_path / "r", "--models", tmp_path / "m")
@@ -221,15 +219,15 @@ def test_a_run_that_is_trained_is_not_gone_on_with(demo, tmp_path, unbroken):
 
 
 def test_two_runs_that_start_in_one_second_have_a_folder_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.tmr, "now", lambda: "2026-01-01_00-00-00")
+    monkeypatch.setattr(run_records.tmr, "now", lambda: "2026-01-01_00-00-00")
     constants = {"DATASET": str(tmp_path), "RESULTS": str(tmp_path / "r"), "SAMPLE_RATE": 4000}
-    runs = [report.new_run("flow", "a-b", {**constants, "SET": 1}, {}) for _ in range(3)]
+    runs = [run_records.new_run("flow", "a-b", {**constants, "SET": 1}, {}) for _ in range(3)]
     endings = ("", "-2", "-3")
     assert [run.folder.name for run in runs] == [
         f"2026-01-01_00-00-00{ending}_flow_a-b_set1_4k" for ending in endings
     ]
     (runs[1].folder / "run.json").write_text("{}")
-    crs_lib.AT_END.close()
+    running.AT_END.close()
     # A run that came to nothing leaves nothing.
     assert list((tmp_path / "r").rglob("*")) == [runs[1].folder, runs[1].folder / "run.json"]
 
@@ -245,5 +243,5 @@ def test_a_training_reads_no_data_that_is_being_made(demo, tmp_path, here, impat
 def test_the_stamps_of_a_run_are_those_of_what_it_read(demo):
     data = set_data.choose_files(str(demo), "", 1, 4000, 2)
     names = ("esc10_rename_4k", "esc10_mixes.csv", "esc10_rename_4k_p2")
-    assert data.stamps == {name: stamps.read_stamp(str(demo), name) for name in names}
-    assert hearing.load(data.stems, 4000, "cpu").shape == (4 * (8 * 2 + 2), 20_000)
+    assert data.stamps == {name: provenance.read_stamp(str(demo), name) for name in names}
+    assert features.load(data.stems, 4000, "cpu").shape == (4 * (8 * 2 + 2), 20_000)

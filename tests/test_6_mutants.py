@@ -16,15 +16,15 @@ STRICT = {  # metrics, division and mixing
     "0_2mix_norm_vol.py",
     "0_rename_files.py",
     "0_txt_div.py",
-    "esc10_data.py",
-    "metrics.py",
-    "set_data.py",
+    "pipeline/data/esc10_data.py",
+    "pipeline/evaluation/metrics.py",
+    "pipeline/data/set_data.py",
 }
 
 
 @pytest.fixture(scope="module")
 def mutants():
-    pytest.importorskip("cosmic_ray", reason="requirements-mutate.txt is not installed")
+    pytest.importorskip("cosmic_ray", reason="requirements/mutate.txt is not installed")
     sys.path.insert(0, str(TOOLS))
     import mutants
 

@@ -60,15 +60,15 @@ def test_what_is_pinned_and_not_installed_is_looked_up_too(monkeypatch, capsys):
 
     def run(command, **_):
         asked.append(command[-1])
-        found = [FINDING] if command[-1] == "requirements-app.txt" else []
+        found = [FINDING] if command[-1] == "requirements/app.txt" else []
         text = json.dumps({"dependencies": [package(command[-1], *found)]})
         return SimpleNamespace(stdout=text)
 
     monkeypatch.setattr(SUPPLY.subprocess, "run", run)
-    pinned = sorted(path.name for path in HERE.glob("requirements-*.txt"))
+    pinned = sorted(f"requirements/{path.name}" for path in (HERE / "requirements").glob("*.txt"))
     in_makefile = re.search(r"supply.py(.*\\\n.*)\n", (HERE / "Makefile").read_text())[1]
     assert set(re.findall(r"requirements\S+", in_makefile)) == {
-        name for name in pinned if name != "requirements-supply.txt"
+        name for name in pinned if name != "requirements/supply.txt"
     }
     assert SUPPLY.main("packages", *pinned) == 1
     assert asked == ["packages", *pinned]

@@ -8,38 +8,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import (
-    CLASSES,
-    COUNTER,
-    HERE,
-    SINGLE,
-    TINY,
-    TWO_LABEL,
-    edit_weights,
-    load_script,
-)
+from conftest import CLASSES, COUNTER, HERE, SINGLE, TINY, TWO_LABEL, edit_weights, load_script
 
 import crs_lib
-import hearing
-import metrics
-import networks
-import report
-import set_data
-import training
+from pipeline.data import set_data
+from pipeline.evaluation import metrics, run_records
+from pipeline.networks import features, heads, registry
+from pipeline.training import loop
 
 
 def test_one_network_counts_and_names(home):
     """The counter before it forgot the names: the flow names with them."""
     place = (home / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
-    counter, content = networks.load_network(*place)
-    network = networks.remember_names(counter, content["forgotten"])
+    counter, content = registry.load_network(*place)
+    network = heads.remember_names(counter, content["forgotten"])
     assert network.dense[-1].weight.shape == (2 + len(CLASSES), 32)
     assert counter.dense[-1].weight.shape == (2, 32)
     constants = content["constants"]
     data = set_data.choose_files(str(home / "data"), "", 1, 4000, constants["OVERSAMPLE"])
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = features.load(data.stems, 4000, torch.device("cpu"))
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    logits = networks.logits_of(network, stems, rows, constants["N_FFT"])
+    logits = heads.logits_of(network, stems, rows, constants["N_FFT"])
     counts = 1 + logits[:, :2].argmax(dim=1)
     best = logits[:, 2:].argsort(dim=1, descending=True)
     expected = [
@@ -66,26 +55,26 @@ def test_thresholds_are_chosen_on_validation_clips(home):
         "two_label": (crs_lib.TWO_LABEL, "isocc"),
         "both": (crs_lib.TWO_LABEL, classifier),
     }
-    trained = networks.load_networks(tasks, str(home / "models"), 1, 4000, torch.device("cpu"))
+    trained = registry.load_networks(tasks, str(home / "models"), 1, 4000, torch.device("cpu"))
     counter, content = trained["counter"]
     chosen = {
         task: c["metrics"]["validation"].get("val_threshold") for task, (_, c) in trained.items()
     }
     # The counter's was moved to one half: back, for its chances to be those that were validated.
-    networks.move_threshold(counter, 1 - chosen["counter"])
+    heads.move_threshold(counter, 1 - chosen["counter"])
     (record,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/run.json")
     chosen |= json.loads(record.read_text())["thresholds"]
     data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = features.load(data.stems, 4000, torch.device("cpu"))
     rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
     is_mixture = set_data.is_mixture(rows)
-    logits = networks.logits_of(counter, stems, rows, 256)
+    logits = heads.logits_of(counter, stems, rows, 256)
     chances = torch.softmax(logits, dim=1)[:, 1].numpy()
     best = {"counter": metrics.best_threshold(is_mixture, chances, ~is_mixture, is_mixture)}
-    logits = networks.logits_of(trained["both"][0], stems, rows, 256)
+    logits = heads.logits_of(trained["both"][0], stems, rows, 256)
     best["both"] = rival.best_threshold(logits, rows, data)
-    networks.move_threshold(counter, chosen["counter"])
-    trained["counter"] = networks.remember_names(counter, content["forgotten"]), content
+    heads.move_threshold(counter, chosen["counter"])
+    trained["counter"] = heads.remember_names(counter, content["forgotten"]), content
     table = flow.predictions(trained, flow.logits_of(trained, stems, rows), rows, data)
     best |= flow.thresholds_for_names(table)
     (given,) = flow.giveaway_chances(stems, data, [rows], {**content["constants"], "SEED": 0})
@@ -96,16 +85,16 @@ def test_thresholds_are_chosen_on_validation_clips(home):
 
 def test_the_epochs_are_validated_on_validation_clips(home):
     data = set_data.choose_files(str(home / "data"), "", 1, 4000, 2)
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = features.load(data.stems, 4000, torch.device("cpu"))
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
     place = (str(home / "models"), crs_lib.TWO_LABEL, "isocc", 1, 4000, torch.device("cpu"))
-    network, content = networks.load_network(*place)
+    network, content = registry.load_network(*place)
     losses = {}
     for part in ("val", "test"):
         rows = data.mixtures[part]
-        logits = networks.logits_of(network, stems, rows, 256)
-        truth = training.many_hot(rows, labels, len(CLASSES))
-        losses[part] = training.names_loss(logits, truth).item()
+        logits = heads.logits_of(network, stems, rows, 256)
+        truth = loop.many_hot(rows, labels, len(CLASSES))
+        losses[part] = loop.names_loss(logits, truth).item()
     found = content["metrics"]["validation"]["val_loss"]
     assert losses["val"] == pytest.approx(found, rel=1e-5)
     assert losses["test"] != pytest.approx(found, rel=1e-5)
@@ -209,7 +198,7 @@ def test_the_audit_asks_the_counter(home, tmp_path, here):
     assert mixtures["above_alone"]["mean"] == pytest.approx(mixed - alone)
     assert answers["mixtures, one stem 3 dB down"]["clips"] == 2 * is_mixture.sum()
     assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
-    every = report.read_answers(folder)
+    every = run_records.read_answers(folder)
     # What the counter learned from is no test clip.
     learned = {name: of for name, of in every.groupby("group") if name.startswith("training")}
     assert len(learned) == 3

@@ -28,10 +28,9 @@ from conftest import (
     succeed,
 )
 
-import hearing
-import networks
-import set_data
-import training
+from pipeline.data import set_data
+from pipeline.networks import features, heads, registry
+from pipeline.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +64,12 @@ def test_a_killed_training_goes_on_to_the_same_numbers(tiny, tmp_path, here):
     assert 243 - 3 * 27 <= record["unselected"]["mixtures"] < 243 - 27
     # Recomputed, from the weights that were left.
     place = (tmp_path / "models", COUNTER[:-3], "asc", 1, 2000, torch.device("cpu"))
-    network, content = networks.load_network(*place)
+    network, content = registry.load_network(*place)
     data = set_data.choose_files(str(tiny), "", 1, 2000, 1)
     _, never = set_data.split_by_drawn(data, content["constants"], 3)
     assert len(never) == record["unselected"]["mixtures"]
-    stems = hearing.load(data.stems, 2000, torch.device("cpu"))
-    twos = networks.logits_of(network, stems, never, 256).argmax(dim=1)
+    stems = features.load(data.stems, 2000, torch.device("cpu"))
+    twos = heads.logits_of(network, stems, never, 256).argmax(dim=1)
     assert record["unselected"]["accuracy"] == pytest.approx(twos.double().mean().item())
     # It is finished now: nothing to go on with.
     out = here(COUNTER, *flags, "--results", broken, "--resume", "--epochs", 1, status=0)
@@ -156,12 +155,12 @@ def validation_loss(weights, record, demo):
     """What validation would measure of a single-label classifier's weights."""
     constants = record["constants"]
     data = set_data.choose_files(str(demo), "", 1, 4000, constants["OVERSAMPLE"])
-    stems = hearing.load(data.stems, 4000, torch.device("cpu"))
+    stems = features.load(data.stems, 4000, torch.device("cpu"))
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True))
-    network = networks.build("isocc", len(CLASSES), 4000, 256, torch.device("cpu"))
+    network = registry.build("isocc", len(CLASSES), 4000, 256, torch.device("cpu"))
     network.load_state_dict(weights)
     rows = data.singles["val"]
-    logits = networks.logits_of(network, stems, rows, constants["N_FFT"])
+    logits = heads.logits_of(network, stems, rows, constants["N_FFT"])
     return torch.nn.functional.cross_entropy(logits, labels[rows[:, 0]]).item()
 
 
@@ -192,7 +191,7 @@ def test_the_epoch_is_the_best_by_validation(learned):
 
 
 def test_training_stops_when_validation_gets_no_better(demo, tmp_path, here, monkeypatch):
-    monkeypatch.setattr(training, "rank", lambda row, _: -row["epoch"])  # it only gets worse
+    monkeypatch.setattr(loop, "rank", lambda row, _: -row["epoch"])  # it only gets worse
     places = ("--dataset", demo, "--results", tmp_path, "--models", tmp_path / "models")
     here(SINGLE, *places, *TINY, "--no-joint", "--epochs", 30, "--patience", 2, status=0)
     (record,) = tmp_path.glob("*/run.json")

@@ -7,15 +7,10 @@ import shutil
 
 import pandas as pd
 import torch
-from conftest import (
-    CLASSES,
-    TINY_RUN,
-    succeed,
-)
+from conftest import CLASSES, TINY_RUN, succeed
 
 import crs_lib
-import metrics
-import summary
+from pipeline.evaluation import metrics, summary
 
 
 def test_run_all_falls_back_to_the_synthetic_set_and_says_so(home):

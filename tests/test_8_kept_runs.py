@@ -5,17 +5,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from conftest import (
-    COUNTER,
-    SINGLE,
-    TWO_LABEL,
-    edit_weights,
-    fail,
-    load_script,
-    succeed,
-)
+from conftest import COUNTER, SINGLE, TWO_LABEL, edit_weights, fail, load_script, succeed
 
-import report
+from pipeline.evaluation import run_records
 
 
 def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp_path, monkeypatch):
@@ -62,13 +54,13 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
 def test_a_record_without_a_later_constant_is_of_what_it_then_was():
     """The first published trainings say nothing of SPEED: they played every stem as it is."""
     counter = COUNTER[:-3]
-    record = {"constants": {"EPOCHS": 3}, "data": {}, "method": report.METHODS[counter]}
+    record = {"constants": {"EPOCHS": 3}, "data": {}, "method": run_records.METHODS[counter]}
     constants = {"EPOCHS": 3, "SPEED": 0.0}
-    assert report.other_work(record, counter, {**constants, "DEVICE": "cuda"}, {}) == ""
-    other = report.other_work(record, counter, {"EPOCHS": 4, "SPEED": 0.25}, {})
+    assert run_records.other_work(record, counter, {**constants, "DEVICE": "cuda"}, {}) == ""
+    other = run_records.other_work(record, counter, {"EPOCHS": 4, "SPEED": 0.25}, {})
     assert other == "it has SPEED 0.0, not 0.25; EPOCHS 3, not 4"
-    assert report.other_work(record, counter, constants, {"a": {}}) == "it is of other data"
-    other = report.other_work({**record, "method": 0}, counter, constants, {})
+    assert run_records.other_work(record, counter, constants, {"a": {}}) == "it is of other data"
+    other = run_records.other_work({**record, "method": 0}, counter, constants, {})
     assert other == "it is of an earlier or later audio_source_counter.py"
 
 
@@ -90,7 +82,7 @@ def test_what_is_finished_but_of_other_constants_is_named(home, monkeypatch, cap
 
 def test_more_sets_than_the_headlines_bring_its_summary_too(monkeypatch, tmp_path):
     run_all, written = load_script("run_all.py"), []
-    monkeypatch.setattr(run_all.pictures, "plot_summary", lambda *_: [])
+    monkeypatch.setattr(run_all.plots, "plot_summary", lambda *_: [])
     monkeypatch.setattr(run_all.summary, "summary_table", lambda _: "")
 
     def summarise(results, flows, path):

@@ -8,12 +8,11 @@ import pytest
 import torch
 from conftest import CLASSES, HERE, load_script
 
-import checkpoints
 import crs_lib
-import labellers
-import networks
-import report
-from esc10_data import LEVEL_RMS
+from pipeline.data.audio import LEVEL_RMS
+from pipeline.evaluation import run_records
+from pipeline.inference import choose_weights
+from pipeline.networks import heads, registry, weights_file
 from UNet_utils import audio_STFT_lib
 
 # A low rate and a long window: few frames, for exporting a recurrent network takes long.
@@ -25,14 +24,14 @@ EXTRAS = ("onnx", "onnxscript", "onnxruntime")
 @pytest.fixture(scope="module")
 def script():
     for name in EXTRAS:
-        pytest.importorskip(name, reason=f"{name} is not installed: requirements-onnx.txt has it")
+        pytest.importorskip(name, reason=f"{name} is not installed: requirements/onnx.txt has it")
     return load_script("export_onnx.py")
 
 
 def tiny_network(model, nb_outputs=4):
     """A network that learned nothing, but whose weights are large enough to tell clips apart."""
     torch.manual_seed(0)
-    network = networks.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
+    network = registry.build(model, nb_outputs, SAMPLE_RATE, N_FFT, CPU)
     network.train()(torch.rand(2, 1, N_FFT // 2 + 1, 1 + 5 * SAMPLE_RATE // (N_FFT // 4)))
     with torch.no_grad():
         for weights in network.parameters():
@@ -74,18 +73,18 @@ def differ(some, others):
     return np.abs(some - others).max()
 
 
-@pytest.mark.parametrize("model", networks.NETWORKS)
+@pytest.mark.parametrize("model", registry.NETWORKS)
 def test_every_network_gives_the_same_logits(model, script, tmp_path):
     network = tiny_network(model)
     path = tmp_path / "new" / f"{model}.onnx"
-    whole = script.FromSamples(network, N_FFT, networks.scores_of_two).eval()
+    whole = script.FromSamples(network, N_FFT, heads.scores_of_two).eval()
     assert script.export(whole, SAMPLE_RATE, path, {"task": "a test"}) <= 1e-4
     samples = unlike_clips()
     for batch in (samples, samples[:1]):
         logits, scores, about = answers_of_file(path, batch)
         expected = logits_step_by_step(network, batch)
         assert differ(logits, expected) <= 1e-4
-        assert differ(scores, networks.scores_of_two(torch.from_numpy(expected)).numpy()) <= 1e-4
+        assert differ(scores, heads.scores_of_two(torch.from_numpy(expected)).numpy()) <= 1e-4
     assert np.ptp(logits_step_by_step(network, samples), axis=0).min() > 0.05  # they do differ
     assert about["task"] == "a test"
     assert [path.name for path in path.parent.iterdir()] == [f"{model}.onnx"]
@@ -102,19 +101,19 @@ def test_a_file_that_answers_otherwise_is_not_kept(script, tmp_path, monkeypatch
 def test_the_script_exports_all_three_and_says_what_they_are(script, here, tmp_path):
     models = str(tmp_path / "models")
     networks_of = {}
-    for task, name in labellers.SCRIPT_OF.items():
+    for task, name in choose_weights.SCRIPT_OF.items():
         networks_of[task] = tiny_network("logmel", 2 if task == "counter" else len(CLASSES))
         constants = {"MODELS": models, "SET": 3, "SAMPLE_RATE": SAMPLE_RATE, "N_FFT": N_FFT}
         constants |= {"MODEL": "logmel", "DATASET": str(tmp_path)}
-        run = report.Run(tmp_path / f"run of {task}", name, "logmel", constants, {}, commit="")
-        checkpoints.save_weights(run, networks_of[task], list(CLASSES), {}, {})
+        run = run_records.Run(tmp_path / f"run of {task}", name, "logmel", constants, {}, commit="")
+        weights_file.save_weights(run, networks_of[task], list(CLASSES), {}, {})
     # Set, rate and networks are those of the files.
     flags = ("--models", models, "--exported", tmp_path / "exported")
     out = here("export_onnx.py", *flags, status=0)
     assert out.count("of PyTorch's answers") == 3 and "SYNTHETIC" not in out
     samples = unlike_clips()
     outputs = {"counter": ["one class", "two classes"], "single": [*CLASSES]}
-    for task, name in labellers.SCRIPT_OF.items():
+    for task, name in choose_weights.SCRIPT_OF.items():
         path = tmp_path / "exported" / f"{name}_logmel_set3_2k.onnx"
         logits, scores, about = answers_of_file(path, samples)
         assert differ(logits, logits_step_by_step(networks_of[task], samples)) <= 1e-4
@@ -134,12 +133,12 @@ def test_missing_extras_are_named(here, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "onnx", sys)  # as if it were there
     message = here("export_onnx.py", "--models", tmp_path)
-    command = "pip install -r requirements-onnx.txt"
+    command = "pip install -r requirements/onnx.txt"
     assert message == f"onnxscript, onnxruntime: not installed; run  {command}  first"
 
 
 def test_the_extras_are_no_requirements_of_the_pipeline():
-    extras = (HERE / "requirements-onnx.txt").read_text()
+    extras = (HERE / "requirements/onnx.txt").read_text()
     pipeline = (HERE / "requirements.txt").read_text()
     for name in EXTRAS:
         assert f"\n{name}==" in extras and name not in pipeline

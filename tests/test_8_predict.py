@@ -14,20 +14,15 @@ import shutil
 import subprocess
 import sys
 
+import bench_lib
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from conftest import CLASSES, COUNTER, HERE, SINGLE, load_script, start, succeed
 
-sys.path.insert(0, str(HERE / "benchmarks"))
-
-import bench_lib
-
-import esc10_data
-import labellers
-import listening
-import timeline
+from pipeline.data import audio
+from pipeline.inference import choose_weights, classify, timeline
 
 CPU = torch.device("cpu")
 
@@ -223,13 +218,13 @@ def test_the_timeline_is_that_of_the_windows_one_by_one(models, tmp_path, clip):
     sf.write(tmp_path / "a.wav", wave, rate)
     out = succeed("predict.py", "--models", models, tmp_path / "a.wav", "--json")
     (row,) = json.loads(out)["recordings"]
-    trained = labellers.load(str(models), 0, 0, "", "", CPU)
+    trained = choose_weights.load(str(models), 0, 0, "", "", CPU)
     parts = []
     for start_second in range(int(np.ceil(len(wave) / rate)) - 4):
         sf.write(tmp_path / "b.wav", wave[start_second * rate :][: 5 * rate], rate)
-        window = esc10_data.read_clip(tmp_path / "b.wav", 4000)
-        parts.append(listening.label(window[None], trained, CPU))
-    heard = listening.Heard(*map(np.concatenate, zip(*parts, strict=True)))
+        window = audio.read_clip(tmp_path / "b.wav", 4000)
+        parts.append(classify.label(window[None], trained, CPU))
+    heard = classify.Heard(*map(np.concatenate, zip(*parts, strict=True)))
     expected = timeline.spans(
         heard.named, heard.scores, heard.silent, row["seconds"], list(CLASSES)
     )

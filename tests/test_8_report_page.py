@@ -16,12 +16,8 @@ import soundfile as sf
 from conftest import CLASSES, load_script
 
 import crs_lib
-import esc10_data
-import metrics
-import pictures
-import report
-import set_data
-import summary
+from pipeline.data import audio, set_data
+from pipeline.evaluation import metrics, plots, run_records, summary
 
 VOID = {"meta", "img", "br"}
 
@@ -76,14 +72,21 @@ def finish(root, results, script, model, number, figures, table, history=(), **m
     """A finished run of that name, with pictures as the scripts draw them. Returns its folder."""
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
     constants |= {"SAMPLE_RATE": 4000, "N_FFT": 256, "OVERSAMPLE": 2, "SEED": 0}
-    run = report.new_run(script, model, constants, report.data_stamps(constants))
-    record = report.make_record(
-        run, figures, table, list(history), 61.5, report.machine("cpu", 1), best_epoch=1, **more
+    run = run_records.new_run(script, model, constants, run_records.data_stamps(constants))
+    record = run_records.make_record(
+        run,
+        figures,
+        table,
+        list(history),
+        61.5,
+        run_records.machine("cpu", 1),
+        best_epoch=1,
+        **more,
     )
     if history:
-        pictures.plot_curves(run, history, 1, "accuracy")
-    pictures.plot_confusion(run, table["truth"], table["truth"], list(CLASSES), "made up")
-    report.write_run(run, record, table, table)
+        plots.plot_curves(run, history, 1, "accuracy")
+    plots.plot_confusion(run, table["truth"], table["truth"], list(CLASSES), "made up")
+    run_records.write_run(run, record, table, table)
     return run.folder
 
 
@@ -210,8 +213,8 @@ def test_the_surest_mistakes_come_first_and_sound_as_they_were_heard(two_sets, s
         "60 % sure: count 2\n(0.99), crackling fire 0.60, crying baby 0.80",
     ]
     sounds = [
-        sf.read(io.BytesIO(decoded(audio["src"], "audio/wav")), dtype="int16")
-        for audio in page.all("audio")
+        sf.read(io.BytesIO(decoded(player["src"], "audio/wav")), dtype="int16")
+        for player in page.all("audio")
     ]
     assert [rate for _, rate in sounds] == [4000] * 3
     clips = re.findall(r'alt="spectrogram of (\S+)"', source)
@@ -220,7 +223,7 @@ def test_the_surest_mistakes_come_first_and_sound_as_they_were_heard(two_sets, s
         mixture, _ = sf.read(demo / "esc10_2mix_vol_norm_4k" / clip, dtype="int16")
         assert np.abs(sound.astype(int) - mixture).max() <= 1
     files = sorted((demo / "esc10_rename_4k").glob("*/*.wav"))
-    normalised = esc10_data.normalise_volume(esc10_data.uploader(files, 4000))
+    normalised = audio.normalise_volume(audio.uploader(files, 4000))
     expected = normalised[[path.name for path in files].index("chainsaw1.wav")] / 2
     assert np.abs(sounds[1][0] / 32768 - expected).max() <= 1 / 32768
 
@@ -284,7 +287,7 @@ def audit(root, results, number, counter, group, nb_two, seed=0):
     """An audit of ten single clips, of which one was counted as two, and of twenty of a group."""
     constants = {"DATASET": str(root), "RESULTS": str(results), "MODELS": "models", "SET": number}
     constants |= {"SAMPLE_RATE": 4000, "OVERSAMPLE": 2, "SEED": seed}
-    run = report.new_run("audit", "asc", constants, report.data_stamps(constants))
+    run = run_records.new_run("audit", "asc", constants, run_records.data_stamps(constants))
     groups = {"alone": (10, 1, math.nan), group: (20, nb_two, math.nan), "softer": (20, 10, 3)}
     tables = [
         pd.DataFrame(
@@ -301,9 +304,9 @@ def audit(root, results, number, counter, group, nb_two, seed=0):
     if number == 2:  # a group that only some sets have
         tables.append(tables[0].assign(group="of this set alone"))
     table = pd.concat(tables)
-    report.write_answers(run.folder, table)
-    record = {**report.header(run, {}), "audited": counter, "test": {}}
-    crs_lib.write_json(run.folder / report.RECORD, record)
+    run_records.write_answers(run.folder, table)
+    record = {**run_records.header(run, {}), "audited": counter, "test": {}}
+    crs_lib.write_json(run.folder / run_records.RECORD, record)
 
 
 def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, demo, tmp_path):
@@ -334,7 +337,7 @@ def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, d
     # An audit of a counter trained again replaces the earlier one.
     audit(demo, results, 1, counters[0], group, 14)
     audits = summary.find_audits(results, counters)
-    found = metrics.audit_answers(list(map(report.read_answers, audits)))
+    found = metrics.audit_answers(list(map(run_records.read_answers, audits)))
     assert found[group]["clips"] == 40 and "softer_db" not in found[group]
     shares, above = found[group]["counted_as_two"], found[group]["above_alone"]
     assert shares["sets"] == [0.7, 0.5] and shares["mean"] == pytest.approx(0.6)

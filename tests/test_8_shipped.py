@@ -8,15 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import (
-    CLASSES,
-    edit_weights,
-    load_script,
-    succeed,
-)
+from conftest import CLASSES, edit_weights, load_script, succeed
 
 import crs_lib
-import labellers
+from pipeline.inference import choose_weights
 
 
 def test_predict_answers_as_the_flow_does(home):
@@ -33,7 +28,7 @@ def test_predict_answers_as_the_flow_does(home):
 
 
 def shipping(home, target, *flags):
-    """The words of docs/ship.py on what `home` trained."""
+    """The words of tools/ship.py on what `home` trained."""
     places = (
         "--dataset",
         home / "data",
@@ -42,7 +37,7 @@ def shipping(home, target, *flags):
         "--models",
         home / "models",
     )
-    return ("docs/ship.py", *places, "--target", target, *flags)
+    return ("tools/ship.py", *places, "--target", target, *flags)
 
 
 def test_shipped_weights_answer_as_those_that_were_trained(home, tmp_path, here):
@@ -65,7 +60,7 @@ def test_shipped_weights_answer_as_those_that_were_trained(home, tmp_path, here)
         assert content["record"]["test"] and len(content["record"]["history"]) == 1
         assert str(home) not in repr(content["constants"]) + repr(content["record"])
     assert "half precision" in out
-    for network, _ in labellers.load(str(target), 0, 0, "", "", torch.device("cpu")).values():
+    for network, _ in choose_weights.load(str(target), 0, 0, "", "", torch.device("cpu")).values():
         assert {p.dtype for p in network.parameters()} == {torch.float32}
     singles = [home / "data" / "esc10_rename_4k" / name / f"{name}1.wav" for name in CLASSES]
     tested = pd.read_csv(next(home.glob("results/*overall_flow*/predictions.csv")))["clip"]
@@ -104,7 +99,7 @@ def test_the_card_shows_what_the_runs_recorded(home, tmp_path, here):
 
 def test_half_precision_is_taken_only_where_no_answer_changes(home, tmp_path, monkeypatch):
     """A network whose answers differ keeps its full precision, another does not."""
-    ship = load_script("docs/ship.py")
+    ship = load_script("tools/ship.py")
     places = {"DATASET": home / "data", "RESULTS": home / "results", "MODELS": home / "models"}
     for name, value in {**places, "TARGET": tmp_path / "pretrained"}.items():
         monkeypatch.setattr(ship, name, str(value))

@@ -10,7 +10,7 @@ import soundfile as sf
 from conftest import HERE, succeed
 from test_4_preparation import bytes_below, check_divisions, check_numbers, names_of
 
-import esc10_data
+from pipeline.data import esc10_data
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mutants
 
 import crs_lib
-import report
+from pipeline.evaluation import markdown, run_records
+from pipeline.files import running
+from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python tools/mutate.py metrics set_data
 MODULES = ["all"]  # without .py; all: those that mutants.toml lists
@@ -42,7 +44,9 @@ NB_MUTANTS = 40  # of a module, at most
 SEED = 1  # of the draw
 N_JOBS = 2  # mutants that are tried side by side
 REDO = False  # try again what has been tried
-crs_lib.constants_from_command_line(globals(), positional="MODULES", NB_MUTANTS=range(1, 10_001))
+command_line.constants_from_command_line(
+    globals(), positional="MODULES", NB_MUTANTS=range(1, 10_001)
+)
 
 TREE, HERE = crs_lib.HERE, crs_lib.HERE / "tools"
 STATE, PAGE = TREE / ".mutation", TREE / "docs" / "mutation.md"
@@ -106,8 +110,9 @@ def run_pytest(tests: list[str]) -> None:
     os.chdir(copy)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     sys.path[:] = [path for path in sys.path if path not in (str(HERE), str(TREE))]
-    for name in ("crs_lib", "mutants", "report", *(path.stem for path in TREE.glob("*.py"))):
-        sys.modules.pop(name, None)
+    ours = {"mutants", "pipeline", *(path.stem for path in TREE.glob("*.py"))}
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
+        del sys.modules[name]
     sys.dont_write_bytecode = True
     log = os.open(copy / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -126,7 +131,8 @@ def run_pytest(tests: list[str]) -> None:
 def digest_of_code() -> str:
     """A hash of all scripts, modules and tests: all outcomes of one table are of the same."""
     digest = hashlib.sha256()
-    for path in sorted([*TREE.glob("*.py"), *(TREE / "tests").glob("*.py")]):
+    code = ("*.py", "pipeline/*/*.py", "tests/*.py")
+    for path in sorted(path for pattern in code for path in TREE.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -165,12 +171,12 @@ def mutate(module: dict, pool: ProcessPoolExecutor) -> None:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(known.values())
-        running = {
+        tried = {
             pool.submit(try_tests, job[0], m.source, job[2], 10 + 5 * seconds): m for m in left
         }
-        bar = tqdm(as_completed(running), module["file"], len(left), disable=None)
+        bar = tqdm(as_completed(tried), module["file"], len(left), disable=None)
         for done in bar:
-            mutant, (outcome, seconds) = running[done], done.result()
+            mutant, (outcome, seconds) = tried[done], done.result()
             row = (digest_of_code(), *mutant[:4], outcome, f"{seconds:.1f}")
             table.writerow(dict(zip(COLUMNS, row, strict=True)))
             file.flush()
@@ -220,14 +226,16 @@ def page(config: dict) -> str:
         survived += [(file, f"`{before}`", f"`{after}`") for file, before, after in unnamed]
         equivalent += [(k[0], f"`{k[1]}`", f"`{k[2]}`", reasons[k]) for k in named]
     head = ("module", "mutants", "killed", "equivalent", "survived", "share", "goal")
-    text = INTRODUCTION.format(number=NB_MUTANTS, seed=SEED, commit=report.commit() or "unknown")
-    text += f"\n{report.markdown_table(head, rows)}\n"
+    text = INTRODUCTION.format(
+        number=NB_MUTANTS, seed=SEED, commit=run_records.commit() or "unknown"
+    )
+    text += f"\n{markdown.markdown_table(head, rows)}\n"
     for title, head, rows in (
         ("Survived", ("module", "line", "changed to"), survived),
         ("Equivalent", ("module", "line", "changed to", "why nothing changes"), equivalent),
     ):
         cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        table = report.markdown_table(head, cells) if rows else "None."
+        table = markdown.markdown_table(head, cells) if rows else "None."
         text += f"\n## {title}\n\n{table}\n"
     return text
 
@@ -248,4 +256,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    crs_lib.run(main)
+    running.run(main)

@@ -1,0 +1,1 @@
+"""Metrics and intervals, run records, summaries, plots, the results page."""

@@ -1,0 +1,1 @@
+"""Files and folders: sound, provenance stamps, locks, and how a script ends."""

@@ -1,0 +1,1 @@
+"""Labels of recordings of any length: weights, windows, timelines, the web page."""

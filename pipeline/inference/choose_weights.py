@@ -1,0 +1,77 @@
+"""The trained networks that label a recording: which of those in a folder are meant."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+import crs_lib
+from crs_lib import InputError
+from pipeline.networks import registry
+from pipeline.settings import command_line
+
+# Task of a network that labels a recording -> the script that trains it.
+SCRIPT_OF = {"counter": crs_lib.COUNTER, "single": crs_lib.SINGLE, "two_label": crs_lib.TWO_LABEL}
+
+
+def load(
+    models: str,
+    set_number: int,
+    sample_rate: int,
+    counter_model: str,
+    classifier_model: str,
+    device: torch.device,
+) -> dict[str, tuple[nn.Module, dict]]:
+    """The networks that label a recording, `counter`, `single` and `two_label`, as
+    registry.load_networks.
+
+    What is 0 or empty is that of the weights in the folder.
+    Raises InputError as load_networks does, or if the folder holds no weights at all, or leaves a
+    choice, naming its flag.
+    """
+    models = str(crs_lib.labellers_dir(models))
+    there = pd.DataFrame(
+        [(task, *kind) for task, script in SCRIPT_OF.items() for kind in kinds_of(models, script)],
+        columns=["task", "model", "SET", "SAMPLE_RATE"],
+    )
+    if there.empty:
+        train = command_line.command("run_all.py", MODELS=models)
+        raise InputError(
+            f"{models} holds no weights: run  {train}  first, or name the folder of those that "
+            f"come with the project, --models {crs_lib.PRETRAINED}"
+        )
+
+    for name, given in (("SET", set_number), ("SAMPLE_RATE", sample_rate)):
+        there = there[(there[name] == given) | (given == 0)]
+
+    def only(name: str, given: object, found: pd.Series, usual: object) -> object:
+        found = sorted(found.unique().tolist())
+        if given or not found:
+            return given or usual
+        if len(found) > 1:
+            choice = f"{command_line.flag_of(name)} {' or '.join(map(str, found))}"
+            raise InputError(f"{models} holds several weights: choose with  {choice}")
+        return found[0]
+
+    set_number = only("SET", set_number, there["SET"], 1)
+    sample_rate = only("SAMPLE_RATE", sample_rate, there["SAMPLE_RATE"], 4000)
+    is_counter = there["task"] == "counter"
+    counter_model = only("COUNTER_MODEL", counter_model, there["model"][is_counter], "asc")
+    classifiers = there["model"][~is_counter]
+    classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
+    model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
+    tasks = {task: (script, model_of[task]) for task, script in SCRIPT_OF.items()}
+    return registry.load_networks(tasks, models, set_number, sample_rate, device)
+
+
+def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
+    """The weights that a script's trainings left in a folder: model, set, sample rate (Hz).
+
+    The rivals without a counter are left out.
+    """
+    name = re.compile(rf"{script}_(\w+)_set(\d+)_(\d+(?:\.\d+)?)k\.pt")
+    found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))
+    kinds = [(word[1], int(word[2]), round(1000 * float(word[3]))) for word in found]
+    return [kind for kind in kinds if not kind[0].endswith(crs_lib.BOTH)]

@@ -1,0 +1,1 @@
+"""A script's constants: from the command line, and their good values."""
