@@ -14,7 +14,7 @@ run: $(VENV)/installed  ## everything for set 1: prepare, train, test, summary (
 	$(RUN) run_all.py
 
 quick: $(VENV)/installed  ## the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
-	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick
+	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick $(FLAGS)
 	@echo "make quick shows that everything runs: after one epoch no network knows anything"
 
 test: $(VENV)/installed  ## every test (7 minutes); ESC50_DIR=... adds those on the real recordings
@@ -50,6 +50,7 @@ check: $(VENV)/installed  ## style: ruff
 
 docs: $(VENV)/installed  ## the tables of the README and of docs/, from the files in results_published/
 	$(RUN) tools/tables.py
+	$(RUN) tools/draw_results.py
 	$(RUN) tools/fill_pages.py
 
 pictures: $(VENV)/installed  ## the pictures of docs/, from the recordings that make run prepared

@@ -1,8 +1,8 @@
 """A page in your browser: hand it a recording, or two to be mixed, and see what the networks hear.
 
-Drop a file or record from the microphone: the count, names with scores, the picture with the
+Drop a file or record from the microphone: the count, labels with scores, the picture with the
 counter's attention, the timeline. Or mix two sounds, uploaded or
-taken from DATASET, at a level of your choice, and watch the counter change its mind.
+taken from DATASET, at a level of your choice, and watch the count change.
 
 Reads   the weights of pretrained/ or of a folder of your own; the clips of DATASET where they are.
 Writes  nothing but Gradio's copies of uploads, in the system's folder for temporary files, for an
@@ -51,11 +51,11 @@ def main() -> None:
         raise InputError(f"{error.name} is missing: run  {install}  first, or  make app") from None
     device = registry.choose_device(DEVICE, THREADS)
     trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
-    ears = web_page.Ears(trained, device, MOST_MINUTES, MOST_MB)
+    setup = web_page.Setup(trained, device, MOST_MINUTES, MOST_MB)
     renamed = crs_lib.rename_dir(DATASET)
     files = sorted(renamed.glob("*/*.wav"))
     clips = {f"{path.parent.name}: {path.name}": str(path) for path in files}
-    web_page.serve(web_page.page(ears, clips), PORT, ears, [renamed] if clips else [])
+    web_page.serve(web_page.page(setup, clips), PORT, setup, [renamed] if clips else [])
 
 
 if __name__ == "__main__":

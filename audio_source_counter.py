@@ -37,13 +37,13 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
-MODEL = "asc"  # the network: asc, isocc or (more_models.py) logmel
+MODEL = "asc"  # the network: asc, isocc or (pipeline/networks/logmel.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
-ROLL = True  # start every training stem at a random point; its end fades into its beginning
-SPEED = 0.0  # 0.25 plays training stems up to a quarter faster, or as much slower; 0: as they are
-GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
-MASK = True  # hide a random band of frequencies and a stretch of time of training clips
-NAMES_WEIGHT = 1.0  # of the class names, learned beside the count and then forgotten; 0: none
+ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
+SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
+GAIN = 6.0  # augmentation: dB by which a second stem is softer or louder, at most
+MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
+LABELS_WEIGHT = 1.0  # of the class labels, an auxiliary task beside the count; 0: none
 EPOCHS = 20  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips
@@ -73,13 +73,13 @@ def targets(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Te
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The loss of the count (two logits) and, weighted, of the class names (the others).
+    """The loss of the count (two logits) and, weighted, of the class labels (the others).
 
-    Who can tell what sounds can better tell how many do: a task beside the count that keeps the
-    network from learning the 320 training clips by heart.
+    Labels are an auxiliary task: a network that tells classes apart counts them better, and does
+    not overfit the 320 training clips as soon.
     """
     count = nn.functional.cross_entropy(logits[:, :2], targets[:, 0].long())
-    return count + NAMES_WEIGHT * loop.names_loss(logits[:, 2:], targets[:, 1:])
+    return count + LABELS_WEIGHT * loop.labels_loss(logits[:, 2:], targets[:, 1:])
 
 
 def predictions(
@@ -103,11 +103,11 @@ def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> 
     return {**metrics.unweighted(metrics.counter_figures, table), "threshold": threshold}
 
 
-def picture_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:
+def plot_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:
     """Draw the attention over the first single clip and the first mixture of `rows`."""
     is_mixture = set_data.is_mixture(rows)
     few = np.concatenate([rows[~is_mixture][:1], rows[is_mixture][:1]])
-    spectrograms = features.features(features.waveforms_of(stems, few), N_FFT)
+    spectrograms = features.stft_magnitude(features.waveforms_of(stems, few), N_FFT)
     with torch.no_grad():
         logits, attentions = network(spectrograms, with_attention=True)
     counts = logits.argmax(dim=1) + 1
@@ -154,7 +154,7 @@ def main() -> None:
     outputs = ["one", "two", *data.classes]
     validation = loop.validation_table(logits, validation_rows, data, outputs)
     heads.move_threshold(network, best["val_threshold"])
-    forgotten = heads.forget_names(network)
+    label_head = heads.cut_label_head(network)
     table = predictions(heads.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
@@ -166,12 +166,12 @@ def main() -> None:
             figures = metrics.unweighted(metrics.counter_figures, found)
             more["unselected"]["accuracy"] = figures["accuracy_mixture"]
 
-    def draw_pictures() -> None:
+    def draw_plots() -> None:
         plots.plot_curves(run, history, best["epoch"], SELECT_BY)
         truth = pd.Series(1 + set_data.is_mixture(test_rows))
         plots.plot_confusion(run, truth, table["count"], [1, 2], "classes in a clip")
         if registry.attends(network):
-            picture_attention(run, network, stems, test_rows, data)
+            plot_attention(run, network, stems, test_rows, data)
 
     loop.finish(
         run,
@@ -182,8 +182,8 @@ def main() -> None:
         validation=validation,
         history=history,
         best=best,
-        draw_pictures=draw_pictures,
-        forgotten=forgotten if NAMES_WEIGHT else {},
+        draw_plots=draw_plots,
+        label_head=label_head if LABELS_WEIGHT else {},
         **more,
     )
     print(f"done in {tmr.elapsed(timer)}")

@@ -64,7 +64,7 @@ def ask(
     for name, group in groups:
         with torch.no_grad():
             logits = [
-                network(features.features(some, n_fft))
+                network(features.stft_magnitude(some, n_fft))
                 for some in group.waveforms.split(heads.EVALUATION_BATCH)
             ]
         table = set_data.recordings_of(stems, group.rows)[["recording_a", "recording_b"]]

@@ -62,7 +62,7 @@ class FromSamples(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
-        logits = self.network(features.features(audio.level_rms(samples), self.n_fft))
+        logits = self.network(features.stft_magnitude(audio.level_rms(samples), self.n_fft))
         return logits, self.scores_of(logits)
 
 

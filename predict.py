@@ -1,17 +1,22 @@
-"""Tell what is in your recordings: how many sound classes (one or two), their names, scores.
+"""Tell what is in your recordings: how many sound classes (one or two), which, with what scores.
 
 Reads   sound files, or folders of them (WAV, FLAC, OGG and what else soundfile reads; any rate,
         mono or stereo, any length), and the weights of the counter and both classifiers, those of
         pretrained/ or of a folder of your own.
-        A recording of up to 6 s gets one answer; its first 5 s are heard, a shorter one is padded.
+        A recording of up to 6 s gets one answer; its first 5 s count, a shorter one is padded.
         A longer one is read in a stream, in windows of 5 s every second, and gets a timeline: when
-        which class sounds. What is softer than -66 dB of full scale is silence: nothing heard.
+        which class sounds. What is softer than -66 dB of full scale is silence.
 Writes  a table to the terminal; or with --json one JSON document; or with --csv a line each span:
         file, start, end, name, score, error, synthetic. Into OUT with --labels the spans of each
         recording as an Audacity label track, with --plot a picture of each: the attention of a
         counter that has one, spectrogram, timeline.
-        Files that cannot be read are named, the others go on; the status then is 1.
+        Files that cannot be read are listed, the others go on; the status then is 1.
 Takes   3 seconds to start, then 20 milliseconds a recording of 5 s, or 10 a second of a long one.
+
+Examples:
+  python predict.py garden.wav street/               what is in a file, and in all of a folder
+  python predict.py --json --models models *.flac    for programs, by the weights of make run
+  python predict.py --labels --plot night.mp3        Audacity labels and a plot, in predictions/
 """
 
 import csv
@@ -19,7 +24,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -112,40 +118,49 @@ def write_labels(path: Path, spans: list) -> None:
 
 def draw(recording: Path, path: Path, answer: dict, trained: dict, device: torch.device) -> None:
     """Draw a recording that was answered."""
-    from pipeline.evaluation import plots  # half a second that only pictures need
+    from pipeline.evaluation import plots  # half a second that only plots need
+    from pipeline.inference import recording_plots
 
-    figure = plots.draw_recording(
+    figure = recording_plots.draw_recording(
         recording.name, answer, *classify.columns_of(recording, answer["seconds"], trained, device)
     )
-    plots.save_picture(figure, path, trained["counter"][1]["synthetic"])
+    plots.save_plot(figure, path, trained["counter"][1]["synthetic"])
 
 
 # ---------------------------------------------------------------- answers as text, a line at a time
 
 
-def as_table(rows: Iterator[dict], synthetic: bool, width: int) -> Iterator[str]:
+def shown_names(paths: Iterable[Path]) -> dict[str, str]:
+    """What the table calls each recording: its file's name, or its path where others have that."""
+    paths = list(paths)
+    number = Counter(path.name for path in paths)
+    return {str(path): path.name if number[path.name] == 1 else str(path) for path in paths}
+
+
+def as_table(rows: Iterator[dict], synthetic: bool, names: dict[str, str]) -> Iterator[str]:
     """The table to be read; a recording that has a timeline has a line for each span.
 
-    width: of the column of recordings, in characters.
+    names: what each recording is called, see `shown_names`.
     """
+    width = max(len("recording"), *map(len, names.values()))
     note = "SYNTHETIC: these networks were trained on the synthetic set, not on real recordings"
     if synthetic:
         yield note
-    yield f"{'recording':{width}}  classes   names and scores"
+    yield f"{'recording':{width}}  classes   labels and scores"
     for row in rows:
         if "error" in row:
-            yield f"{row['file']:{width}}  not read"
+            yield f"{names[row['file']]:{width}}  not read"
         elif "count" in row:
-            named = ", ".join(f"{name} {row['scores'][name]:.2f}" for name in row["names"])
+            labels = ", ".join(f"{name} {row['scores'][name]:.2f}" for name in row["names"])
             count = f"{row['count']} ({row['count_score']:.2f})"
             is_cut = row["of_seconds"] > row["seconds"] + 0.1  # what an encoder adds is none
             cut = f"  (in its first {row['seconds']:g} s)" if is_cut else ""
-            yield f"{row['file']:{width}}  {count}  {named or 'nothing heard'}{cut}"
+            yield f"{names[row['file']]:{width}}  {count}  {labels or 'silence'}{cut}"
         else:
-            yield f"{row['file']:{width}}  timeline  {clock(row['seconds'])}"
+            yield f"{names[row['file']]:{width}}  timeline  {clock(row['seconds'])}"
             for span in row["spans"]:
-                named = f"{span.name} {span.score:.2f}" if span.name else "nothing heard"
-                yield f"{'':{width}}  {clock(span.start)} - {clock(span.end)}  {named}"
+                label = f"{span.name} {span.score:.2f}" if span.name else "silence"
+                yield f"{'':{width}}  {clock(span.start)} - {clock(span.end)}  {label}"
     if synthetic:
         yield note
 
@@ -191,8 +206,7 @@ def main() -> int:
     synthetic = trained["counter"][1]["synthetic"]
     failed = []
     rows = answers(files, trained, device, failed)
-    width = max(len("recording"), *(len(str(path)) for path in files))
-    write = as_json if JSON else as_csv if CSV else partial(as_table, width=width)
+    write = as_json if JSON else as_csv if CSV else partial(as_table, names=shown_names(files))
     for line in write(rows, synthetic):
         tqdm.write(line)
     if (LABELS or PLOT) and len(failed) < len(files):

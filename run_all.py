@@ -7,9 +7,9 @@ neither there nor to be downloaded, the whole runs on the synthetic set in datas
 so.
 
 Reads   ESC-50 (found or downloaded).
-Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md}
-        and _{confusion,counter,pairs,audit}.png, _ways.md, _audit.md, _pairs.csv; of other networks
-        than asc and isocc summary_<counter>-<classifier>_<rate>_<number of sets>.
+Writes  what the scripts write, and results/summary_4k_<number of sets>.{json,csv,md} and
+        _{confusion,counter,pairs,audit}.png, _strategies.md, _audit.md, _pairs.csv; of other
+        networks than asc and isocc summary_<counter>-<classifier>_<rate>_<number of sets>.
 Takes   for one set 20 to 50 minutes on 2 CPU cores.
 """
 
@@ -41,13 +41,13 @@ MAX_SHIFT = 0.25  # semitones, the furthest pitch shift in either direction
 WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
-JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
-SHARED = False  # take the names that the counter of this MODEL learned: classifiers train nothing
+BOTH_KINDS = True  # learn from single clips and mixtures alike, told how many classes a clip holds
+SHARED = False  # classifiers take the label head of their counter (joint network), train nothing
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
 LEARNING_RATE = 0.0  # the highest, of every training; 0 leaves each script its own
 PATIENCE = 0  # epochs without a better validation before a training stops; 0 likewise
-SPEED = 0.0  # 0.25 plays training stems up to a quarter faster, or as much slower; 0: as they are
+SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains little by it), all
@@ -169,7 +169,7 @@ def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
             del handed[name]
     counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": IN_BF16 == "all"}
     classifier = {**handed, "MODEL": CLASSIFIER_MODEL, "BF16": IN_BF16 != "none"}
-    both = {**classifier, "TRAIN_ON": "both", "SHARED": False, "JOINT": True}
+    both = {**classifier, "TRAIN_ON": "both", "SHARED": False, "BOTH_KINDS": True}
     return {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, counter),
         "single": (crs_lib.SINGLE, CLASSIFIER_MODEL, classifier),
@@ -219,9 +219,9 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
 
 
 def is_of_counter(run: Path | None, counter: Path | None) -> bool:
-    """Whether a training, where it took a counter's names (--shared), took those of this one."""
-    taken_from = run and run_records.read_record(run).get("taken_from")
-    return not taken_from or taken_from == (counter and counter.name)
+    """Whether a training, where it took a counter's label head (--shared), took this one's."""
+    label_head_of = run and run_records.read_record(run).get("label_head_of")
+    return not label_head_of or label_head_of == (counter and counter.name)
 
 
 def finished_run(name: str, script: str, handed: dict) -> Path | None:
@@ -280,7 +280,7 @@ def main() -> None:
     timer = tmr.start()
     if SHARED and COUNTER_MODEL != CLASSIFIER_MODEL:
         raise InputError(
-            "--shared: the classifiers take the names that a counter of their own network learned: "
+            "--shared: the classifiers take the label head of a counter of their own network: "
             f"give both networks, as in  --counter-model {CLASSIFIER_MODEL}"
         )
     handed = get_esc50()

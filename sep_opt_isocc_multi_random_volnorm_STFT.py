@@ -1,8 +1,9 @@
 """Train and test the two-label classifier: the best two classes of a mixture.
 
-It learns from mixtures and singles (JOINT), and is told how many classes each holds, as the counter
-will tell it. With TRAIN_ON = both it is not told: the rival that needs no counter. That one gives
-its best name, and the second where its score exceeds a threshold chosen on validation.
+It learns from mixtures and singles (BOTH_KINDS), the number of classes of each given, as the
+counter will give it. With TRAIN_ON = both that number is not given: this multi-label network is the
+no-counter baseline. It predicts its best label, and the second where its score exceeds a threshold
+chosen on validation.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET; with SHARED the counter's weights from models/.
@@ -25,7 +26,7 @@ import crs_lib
 import tmr
 from crs_lib import InputError
 from pipeline.data import set_data
-from pipeline.evaluation import metrics, plots, run_records
+from pipeline.evaluation import metrics, plots, run_records, strategies
 from pipeline.files import running
 from pipeline.networks import features, heads, registry
 from pipeline.settings import command_line
@@ -41,15 +42,15 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
-TRAIN_ON = "mixtures"  # mixtures, or both: singles and mixtures, the rival without a counter
-JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
-SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
-MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
+TRAIN_ON = "mixtures"  # mixtures, or both: singles and mixtures, the no-counter baseline
+BOTH_KINDS = True  # learn from single clips and mixtures, the number of classes given
+SHARED = False  # take the label head of the counter of this MODEL (joint network), train nothing
+MODEL = "isocc"  # the network: isocc, asc or (pipeline/networks/logmel.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
-ROLL = True  # start every training stem at a random point; its end fades into its beginning
-SPEED = 0.0  # 0.25 plays training stems up to a quarter faster, or as much slower; 0: as they are
-GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
-MASK = True  # hide a random band of frequencies and a stretch of time of training clips
+ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
+SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
+GAIN = 6.0  # augmentation: dB by which a second stem is softer or louder, at most
+MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 EPOCHS = 12  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
@@ -64,18 +65,18 @@ TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
 CONSTANTS = command_line.constants_from_command_line(globals())
 
 BOTH = TRAIN_ON == "both"
-SELECT_BY = "exact_set_balanced" if BOTH else "exact_pair"  # what picks the epoch
+SELECT_BY = "exact_match_balanced" if BOTH else "exact_pair"  # what picks the epoch
 
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
-    """Rows of an epoch: mixtures of copies; for JOINT and `both` behind every single."""
+    """Rows of an epoch: mixtures of copies; with BOTH_KINDS and for `both` behind every single."""
     mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
-    return np.concatenate([data.singles["train"], mixtures]) if JOINT or BOTH else mixtures
+    return np.concatenate([data.singles["train"], mixtures]) if BOTH_KINDS or BOTH else mixtures
 
 
 def scores_of(logits: torch.Tensor) -> np.ndarray:
     """The score of each class, (clips, classes): its probability to be one of a mixture's two; for
-    `both`, which is not told that there are two, its probability to be there.
+    `both`, which is not given the number of classes, its probability to be there.
     """
     return (torch.sigmoid(logits) if BOTH else heads.scores_of_two(logits)).numpy()
 
@@ -86,14 +87,14 @@ def predictions(
     data: set_data.SetData,
     threshold: float | None = None,
 ) -> pd.DataFrame:
-    """The table of predictions: the best two names, the score of each class; for `both` also the
-    names that it gives without a counter, the second one over the threshold.
+    """The table of predictions: the best two labels, the score of each class; for `both` also the
+    labels without a counter, the second one over the threshold.
     """
     scores = scores_of(logits)
     table = set_data.recordings_of(data.stems, rows)
-    table["pair"] = set_data.best_names(scores, 2, data.classes)
+    table["pair"] = strategies.best_labels(scores, 2, data.classes)
     if BOTH:
-        table["names"] = set_data.names_over_threshold(scores, threshold, data.classes)
+        table["labels"] = strategies.labels_over_threshold(scores, threshold, data.classes)
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
 
 
@@ -105,14 +106,14 @@ def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> 
 
 
 def best_threshold(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> float:
-    """The threshold on the second name's score with the best balanced exact set."""
+    """The threshold on the second-best label's score with the best balanced exact match."""
     scores = scores_of(logits)
     truth = set_data.recordings_of(data.stems, rows)["truth"].to_numpy()
     return metrics.best_threshold(
         set_data.is_mixture(rows),
         scores_of_two=np.sort(scores, axis=1)[:, -2],
-        one_is_right=set_data.best_names(scores, 1, data.classes) == truth,
-        two_is_right=set_data.best_names(scores, 2, data.classes) == truth,
+        one_is_right=strategies.best_labels(scores, 1, data.classes) == truth,
+        two_is_right=strategies.best_labels(scores, 2, data.classes) == truth,
     )
 
 
@@ -143,7 +144,7 @@ def main() -> None:
     run = checkpoints.start_run(crs_lib.TWO_LABEL, model, CONSTANTS, data.stamps)
     history, more = [], {}
     if SHARED:
-        best, logits, more["taken_from"] = loop.take_names(
+        best, logits, more["label_head_of"] = loop.take_label_head(
             run,
             network,
             stems,
@@ -159,7 +160,7 @@ def main() -> None:
             draw=lambda epoch: draw(epoch, data),
             targets=lambda rows: loop.many_hot(rows, labels, len(data.classes)),
             # Of `both` every class is a question of its own: it is not told how many there are.
-            loss=nn.BCEWithLogitsLoss() if BOTH else loop.names_loss,
+            loss=nn.BCEWithLogitsLoss() if BOTH else loop.labels_loss,
             validate=lambda logits: validate(logits, validation_rows, data),
             validation_rows=validation_rows,
             select_by=SELECT_BY,
@@ -179,11 +180,11 @@ def main() -> None:
             figures = metrics.unweighted(metrics.two_label_figures, found)
             more["unselected"]["exact_pair"] = figures["exact_pair"]
 
-    def draw_pictures() -> None:
+    def draw_plots() -> None:
         if history:
             plots.plot_curves(run, history, best["epoch"], SELECT_BY)
-        answers = plots.named_and_absent(table["truth"], table["names" if BOTH else "pair"])
-        title = "a class in it, and what was named"
+        answers = plots.label_pairs(table["truth"], table["labels" if BOTH else "pair"])
+        title = "a class in it, and the predicted one"
         plots.plot_confusion(run, *answers, data.classes, title)
 
     loop.finish(
@@ -195,7 +196,7 @@ def main() -> None:
         validation=loop.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
-        draw_pictures=draw_pictures,
+        draw_plots=draw_plots,
         **more,
     )
     print(f"done in {tmr.elapsed(timer)}")

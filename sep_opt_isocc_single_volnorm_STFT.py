@@ -7,8 +7,8 @@ Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.jso
         last.pt;
         models/sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt: the weights of the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
-How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and, of which it
-        learns both names, as many mixtures; 40 clips to validate on and 40 to test.
+How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and as many mixtures,
+        of which it learns both labels; 40 clips to validate on and 40 to test.
 Takes   4 to 10 minutes on 2 CPU cores.
 """
 
@@ -34,14 +34,14 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
-JOINT = True  # learn from single clips and mixtures alike, told how many classes a clip holds
-SHARED = False  # take the names that the counter of this MODEL learned, and train nothing
-MODEL = "isocc"  # the network: isocc, asc or (more_models.py) logmel
+BOTH_KINDS = True  # learn from single clips and mixtures, the number of classes given
+SHARED = False  # take the label head of the counter of this MODEL (joint network), train nothing
+MODEL = "isocc"  # the network: isocc, asc or (pipeline/networks/logmel.py) logmel
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
-ROLL = True  # start every training stem at a random point; its end fades into its beginning
-SPEED = 0.0  # 0.25 plays training stems up to a quarter faster, or as much slower; 0: as they are
-GAIN = 6.0  # dB by which the second stem of a training mixture is softer or louder, at most
-MASK = True  # hide a random band of frequencies and a stretch of time of training clips
+ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
+SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
+GAIN = 6.0  # augmentation: dB by which a second stem is softer or louder, at most
+MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 EPOCHS = 12  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
@@ -58,18 +58,18 @@ SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
-    """Rows of an epoch: every single with its copies; for JOINT as many mixtures behind them."""
+    """Rows of an epoch: every single with its copies; with BOTH_KINDS as many mixtures too."""
     singles = data.singles["train"]
-    if not JOINT:
+    if not BOTH_KINDS:
         return singles
     return np.concatenate([singles, set_data.draw_mixtures(data, CONSTANTS, epoch)[0]])
 
 
 def predictions(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> pd.DataFrame:
-    """The table of predictions: the best name, and the score of each class."""
+    """The table of predictions: the best label, and the score of each class."""
     scores = torch.softmax(logits, dim=1).numpy()
     table = set_data.recordings_of(data.stems, rows)
-    table["names"] = np.array(data.classes)[scores.argmax(axis=1)]
+    table["labels"] = np.array(data.classes)[scores.argmax(axis=1)]
     return table.join(pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes]))
 
 
@@ -99,7 +99,7 @@ def main() -> None:
 
     history, more = [], {}
     if SHARED:
-        best, logits, more["taken_from"] = loop.take_names(
+        best, logits, more["label_head_of"] = loop.take_label_head(
             run, network, stems, data.classes, validate, validation_rows
         )
     else:
@@ -109,7 +109,7 @@ def main() -> None:
             stems,
             draw=lambda epoch: draw(epoch, data),
             targets=lambda rows: loop.many_hot(rows, labels, len(data.classes)),
-            loss=loop.names_loss,  # of one name it is cross-entropy
+            loss=loop.labels_loss,  # of one label it is cross-entropy
             validate=validate,
             validation_rows=validation_rows,
             select_by=SELECT_BY,
@@ -117,10 +117,10 @@ def main() -> None:
     test_rows = data.singles["test"]
     table = predictions(heads.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
 
-    def draw_pictures() -> None:
+    def draw_plots() -> None:
         if history:
             plots.plot_curves(run, history, best["epoch"], SELECT_BY)
-        plots.plot_confusion(run, table["truth"], table["names"], data.classes, "single clips")
+        plots.plot_confusion(run, table["truth"], table["labels"], data.classes, "single clips")
 
     loop.finish(
         run,
@@ -131,7 +131,7 @@ def main() -> None:
         validation=loop.validation_table(logits, validation_rows, data, data.classes),
         history=history,
         best=best,
-        draw_pictures=draw_pictures,
+        draw_plots=draw_plots,
         **more,
     )
     print(f"done in {tmr.elapsed(timer)}")

@@ -1,12 +1,12 @@
 """Show the results of a folder of runs on one page, to be looked at on any screen.
 
 The page holds the table over the sets, the learning curves, the confusion matrices, how often each
-pair of classes is right, the audit, and the flow's worst mistakes, to be seen and heard. All of it,
-pictures and sounds too, is in the one file, which can be sent to somebody as it is.
+pair of classes is right, the audit, and the flow's worst mistakes, to look at and to listen to. All
+of it, plots and sounds too, is in the one file. Plots that a run lacks are drawn again.
 
 The worst mistakes are the wrong answers of which the flow was surest. It is as sure of an answer as
 of its weakest part: the lowest of the counter's chance of the count it gave and of the scores of
-the names it gave (shares of one for one class, a probability each for two).
+the labels it gave (shares of one for one class, a probability each for two).
 
 Reads   results/: the newest finished flow of each set, the trainings whose weights it used, the
         newest audits of their counters; for the sounds <DATASET>/esc10_rename_4k,
@@ -19,6 +19,7 @@ Takes   5 seconds on 2 CPU cores.
 
 import base64
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -51,7 +52,7 @@ TITLES = {
     "counter": "Audio Source Counter",
     "single": "single-label classifier",
     "two_label": "two-label classifier",
-    "both": "two-label classifier trained on both, the rival without a counter",
+    "both": "multi-label network trained on both: the no-counter baseline",
     "flow": "overall flow",
 }
 
@@ -156,7 +157,7 @@ def sounds_of(clips: pd.Series, flow: dict) -> torch.Tensor:
     return audio.mix(*features.stems_of(stems, chosen))
 
 
-def seen_and_heard(
+def players_of(
     mistakes: pd.DataFrame, runs: dict[int, dict], folder: Path
 ) -> tuple[dict[int, tuple[Path, bytes]], str]:
     """Row of each mistake -> its spectrogram, drawn in the folder, and its sound as WAV.
@@ -172,7 +173,7 @@ def seen_and_heard(
         except InputError as error:
             reason = str(error)
             continue
-        spectrograms = features.features(sounds, counter["constants"]["N_FFT"])[:, 0].numpy()
+        spectrograms = features.stft_magnitude(sounds, counter["constants"]["N_FFT"])[:, 0].numpy()
         for row, sound, spectrogram in zip(rows, sounds.numpy(), spectrograms, strict=True):
             picture = folder / f"mistake{row}.png"
             plots.plot_spectrogram(picture, flow["synthetic"], spectrogram, SAMPLE_RATE)
@@ -187,6 +188,11 @@ def data_uri(content: bytes | Path, kind: str) -> str:
     """A file's content as text that stands in for its address. kind: such as `image/png`."""
     content = content.read_bytes() if isinstance(content, Path) else content
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def plot_of(run: Path, name: str, drawn: Path) -> Path:
+    """A plot of a run: its own, or the one in the folder `drawn` where it has none."""
+    return run / name if (run / name).exists() else drawn / run.name / name
 
 
 def filled(**content: object) -> str:
@@ -207,6 +213,9 @@ def main() -> None:
     flows = find_flows()
     runs = {number: runs_of(folder) for number, folder in flows.items()}
     with tempfile.TemporaryDirectory() as folder:
+        for of_set in runs.values():
+            for run, _ in of_set.values():
+                plots.draw_missing(run, Path(folder, run.name))
         path = Path(folder, "summary.json")
         over_sets = summary.summarise(results, [flow_name(number) for number in runs], path)
         confusion, counted, pairs, *audit = plots.plot_summary(results, over_sets, path)
@@ -214,14 +223,17 @@ def main() -> None:
             run_records.read_predictions(flow).assign(set=n) for n, flow in flows.items()
         ]
         mistakes = worst_mistakes(pd.concat(predictions, ignore_index=True))
-        heard, silent_because = seen_and_heard(mistakes, runs, Path(folder))
-        note, figures = summary.summary_rows(over_sets)
+        players, silent_because = players_of(mistakes, runs, Path(folder))
+        note, headline = summary.summary_rows(over_sets, summary.HEADLINE)
+        _, figures = summary.summary_rows(over_sets)
         page = filled(
             note=note,
             synthetic=over_sets["synthetic"],
             sample_rate=SAMPLE_RATE,
+            headline=headline,
             figures=figures,
             runs=runs,
+            plot_of=partial(plot_of, drawn=Path(folder)),
             confusion=confusion,
             counted=counted,
             pairs=pairs,
@@ -229,7 +241,7 @@ def main() -> None:
             audited=markdown.audit_rows(over_sets["audit"], over_sets["sets"]),
             audit_command=command_line.command("run_all.py", **{**CONSTANTS, "SETS": list(runs)}),
             mistakes=mistakes.to_dict("records"),
-            heard=heard,
+            players=players,
             silent_because=silent_because,
             made=tmr.now(),
             command=command_line.command("show_report.py", **CONSTANTS),

@@ -61,9 +61,9 @@ def data_side(root: str) -> dict[str, float]:
     def batches() -> None:
         for start in range(0, len(found["draw"]), BATCH):
             some = found["draw"][start : start + BATCH]
-            features.varied_features(found["load"], some, CONSTANTS)
+            features.augmented_features(found["load"], some, CONSTANTS)
 
-    features.varied_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
+    features.augmented_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
     note("batches", batches)
     return {**seconds, "drawn": len(found["draw"])}

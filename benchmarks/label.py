@@ -73,7 +73,7 @@ def main() -> None:
         trained = registry.load_networks(tasks, models, 1, SAMPLE_RATE, CPU)
         times = [
             bench_lib.seconds(
-                lambda path=path: classify.label(
+                lambda path=path: classify.predict(
                     audio.read_clip(path, SAMPLE_RATE)[None], trained, CPU
                 )
             )

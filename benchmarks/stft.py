@@ -39,7 +39,7 @@ def bare_ffts(padded: torch.Tensor, window: torch.Tensor) -> None:
 
 def transformed_mixtures(stems: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     """What a training does: waveforms summed and levelled, their STFT, its magnitude."""
-    return features.features(features.waveforms_of(stems, pairs), N_FFT)[:, 0]
+    return features.stft_magnitude(features.waveforms_of(stems, pairs), N_FFT)[:, 0]
 
 
 def summed_spectra(stems: torch.Tensor, spectra: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,9 @@ def batches(script, root: str) -> list[torch.Tensor]:
     stems = features.load(data.stems, SAMPLE_RATE, CPU)
     rows = script.draw(0, data)
     for start in range(0, len(rows), script.BATCH):
-        last = features.varied_features(stems, rows[start : start + script.BATCH], script.CONSTANTS)
+        last = features.augmented_features(
+            stems, rows[start : start + script.BATCH], script.CONSTANTS
+        )
     return last
 
 
@@ -61,7 +63,7 @@ def main() -> None:
         rows = script.draw(0, data)
         some = np.random.default_rng(0).permutation(rows)[:NB_STRAIGHTFORWARD]
         stems = features.load(data.stems, SAMPLE_RATE, CPU)
-        mine = features.features(features.waveforms_of(stems, some[-1:]), N_FFT)[0]
+        mine = features.stft_magnitude(features.waveforms_of(stems, some[-1:]), N_FFT)[0]
         theirs = straightforward(some[-1:], data.stems, loudest)
         assert (mine - theirs).abs().max() <= 1e-4 * theirs.max()
         way = bench_lib.seconds(lambda rows=some: straightforward(rows, data.stems, loudest), 2)

@@ -21,8 +21,8 @@ CPU = registry.choose_device("cpu")
 # Script, outputs of its network, loss.
 TRAININGS = {
     "counter": ("audio_source_counter", 2 + 10, bench_lib.script("audio_source_counter.py").loss),
-    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, loop.names_loss),
-    "two-label": ("sep_opt_isocc_multi_random_volnorm_STFT", 10, loop.names_loss),
+    "single-label": ("sep_opt_isocc_single_volnorm_STFT", 10, loop.labels_loss),
+    "two-label": ("sep_opt_isocc_multi_random_volnorm_STFT", 10, loop.labels_loss),
 }
 
 
@@ -59,7 +59,7 @@ def one_epoch(name: str, file: str, nb_outputs: int, loss: Callable, root: str) 
         return loop.many_hot(rows, labels, nb_outputs)
 
     def batch_of(rows: np.ndarray) -> torch.Tensor:
-        return features.features(features.waveforms_of(stems, rows), script.N_FFT)
+        return features.stft_magnitude(features.waveforms_of(stems, rows), script.N_FFT)
 
     def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
         return [rows[start : start + size] for start in range(0, len(rows), size)]

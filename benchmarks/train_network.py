@@ -28,7 +28,7 @@ PLAIN = {
     "keep_memory": False,
 }
 # What each way changes of ours.
-WAYS = {
+STRATEGIES = {
     "ours": {},
     "plain PyTorch": PLAIN,
     "contiguous memory": {"channels_last": False},
@@ -74,7 +74,7 @@ def step_seconds(
     network = cpu_speed.quicken(network).train()
     network = network.to(memory_format=memory)
     forward = torch.compile(network) if compiled else network
-    spectrograms = features.features(torch.randn(size, 5 * SAMPLE_RATE) / 10, N_FFT)
+    spectrograms = features.stft_magnitude(torch.randn(size, 5 * SAMPLE_RATE) / 10, N_FFT)
     spectrograms = spectrograms.contiguous(memory_format=memory)
     targets = torch.arange(size) % nb_outputs
     optimiser = torch.optim.AdamW(network.parameters(), fused=fused)
@@ -101,7 +101,7 @@ def main() -> None:
     rows = []
     for model in SIZES:
         found = {}
-        for name, change in WAYS.items():
+        for name, change in STRATEGIES.items():
             if name == "torch.compile" and not shutil.which("g++"):
                 continue  # it needs a compiler
             _, peak, out = bench_lib.run_measured(__file__, model, json.dumps(change))

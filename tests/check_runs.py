@@ -21,7 +21,7 @@ SELECT_BY = {
     "counter": "val_accuracy_balanced",
     "single": "val_accuracy",
     "two_label": "val_exact_pair",
-    "both": "val_exact_set_balanced",
+    "both": "val_exact_match_balanced",
 }
 
 
@@ -49,19 +49,27 @@ def same_figures(record, expected):
     same_numbers(record["test_interval"], bounds)
 
 
-OF_ONE_NETWORK = ("one_network", "one_network_for_names", "one_network_true_count")
-WAYS = ("with_counter", "for_names", "true_count", "no_counter", "rival_with_counter")
-WAYS += ("rival_for_names", "rival_true_count", *OF_ONE_NETWORK, "together", "together_true_count")
-GAINS = [(way, "no_counter") for way in WAYS if way != "no_counter"]
-GAINS += [("true_count", "rival_true_count"), ("together", "for_names")]
-GAINS += [("for_names", "one_network_for_names")]
+JOINT = ("joint", "joint_for_exact_match", "joint_oracle_count")
+# Column under an optimised threshold -> the same strategy's under the oracle count.
+OPTIMISED = {
+    "with_counter_for_exact_match": "oracle_count",
+    "baseline_with_counter_for_exact_match": "baseline_oracle_count",
+    "joint_for_exact_match": "joint_oracle_count",
+    "ensemble": "ensemble_oracle_count",
+}
+STRATEGIES = ("with_counter", "with_counter_for_exact_match", "oracle_count", "no_counter")
+STRATEGIES += ("baseline_with_counter", "baseline_with_counter_for_exact_match")
+STRATEGIES += ("baseline_oracle_count", *JOINT, "ensemble", "ensemble_oracle_count")
+GAINS = [(name, "no_counter") for name in STRATEGIES if name != "no_counter"]
+GAINS += [("oracle_count", "baseline_oracle_count"), ("ensemble", "with_counter_for_exact_match")]
+GAINS += [("with_counter_for_exact_match", "joint_for_exact_match")]
 
 
-def ways_and_gains(record):
-    """The ways and gains that a flow must have; where classifiers share labels, no one network."""
-    left_out = OF_ONE_NETWORK if record["shared"] else ()
-    ways = [way for way in WAYS if way not in left_out]
-    return ways, [gain for gain in GAINS if not set(gain) & set(left_out)]
+def strategies_and_gains(record):
+    """The strategies and gains that a flow must have; with shared labels no joint network."""
+    left_out = JOINT if record["shared"] else ()
+    names = [name for name in STRATEGIES if name not in left_out]
+    return names, [gain for gain in GAINS if not set(gain) & set(left_out)]
 
 
 def is_shared(results, flow):
@@ -97,7 +105,7 @@ def check_training(root, folder, task):
     if "unselected" in record:
         check_unselected(folder, record, task)
 
-    weight = record["constants"].get("NAMES_WEIGHT", 1.0)
+    weight = record["constants"].get("LABELS_WEIGHT", 1.0)
     expected = second_hand.validated(task, validation, weight)
     if record["history"]:
         best = max(record["history"], key=lambda row: (row[SELECT_BY[task]], -row["val_loss"]))
@@ -115,12 +123,12 @@ def check_training(root, folder, task):
     classes = [name.removeprefix("score_") for name in table[0] if name.startswith("score_")]
     one, two = (second_hand.best_labels(scores, classes, count) for count in (1, 2))
     if task == "single":
-        assert (column(table, "names") == one).all()
+        assert (column(table, "labels") == one).all()
         return
     assert (column(table, "pair") == two).all()
     if task == "both":
         is_two = np.sort(scores, axis=1)[:, -2] > expected["threshold"]
-        assert (column(table, "names") == np.where(is_two, two, one)).all()
+        assert (column(table, "labels") == np.where(is_two, two, one)).all()
 
 
 def check_flow(root, results, folder):
@@ -132,30 +140,29 @@ def check_flow(root, results, folder):
     for part, found in (("val", validation), ("test", table)):
         second_hand.check_clips(found, *second_hand.clips_of(root, record["set"], part))
     record["shared"] = is_shared(results, record)
-    ways, gains = ways_and_gains(record)
+    names, gains = strategies_and_gains(record)
 
     def figures(table, weights):
-        return second_hand.flow(table, weights, ways, gains)
+        return second_hand.flow(table, weights, names, gains)
 
     same_figures(record, second_hand.over_sets(figures, [table]))
     counted = second_hand.counter(table, np.ones((1, len(table))))
     assert record["counter"] == pytest.approx({n: v.item() for n, v in counted.items()})
 
-    chances = {way: "score_two" for way in record["thresholds"]}
-    chances |= {"together": "together_score_two", "giveaways": "giveaway_score_two"}
+    chances = {name: "score_two" for name in record["thresholds"]}
+    chances |= {"ensemble": "ensemble_score_two", "shortcuts": "shortcut_score_two"}
     is_mixture = column(validation, "recording_b") != ""
-    for way, threshold in record["thresholds"].items():
+    for name, threshold in record["thresholds"].items():
         right = np.ones(len(validation), dtype=bool)
-        if way != "giveaways":
-            told = f"{way.removesuffix('for_names')}_true_count".replace("__", "_").lstrip("_")
-            right = column(validation, told) == column(validation, "truth")
+        if name != "shortcuts":
+            right = column(validation, OPTIMISED[name]) == column(validation, "truth")
         best, _ = second_hand.best_threshold(
-            is_mixture, column(validation, chances[way], float), right & ~is_mixture,
+            is_mixture, column(validation, chances[name], float), right & ~is_mixture,
             right & is_mixture,
         )  # fmt: skip
-        assert threshold == pytest.approx(best, abs=1e-8), way
+        assert threshold == pytest.approx(best, abs=1e-8), name
     for some in (validation, table):
-        check_counts(some, ways, record["thresholds"], chances)
+        check_counts(some, names, record["thresholds"], chances)
 
     runs = {task: results / name for task, name in record["trained_in"].items()}
     answers = {
@@ -168,38 +175,40 @@ def check_flow(root, results, folder):
         assert float(row["score_two"]) == pytest.approx(
             float(answers["counter"][clip]["score_two"]), abs=1e-3
         )
-        right = answers["two_label"][clip]["pair"] if is_two else answers["single"][clip]["names"]
-        assert row["true_count"] == right and row["no_counter"] == answers["both"][clip]["names"]
-        rival = answers["both"][clip]
-        scores = {n.removeprefix("score_"): float(v) for n, v in rival.items() if "score_" in n}
-        told = [max(scores, key=scores.get), rival["pair"]]
-        assert row["rival_with_counter"] == told[int(row["count"]) - 1]
-        assert row["rival_true_count"] == told[is_two]
-        is_over = float(row["score_two"]) > record["thresholds"]["rival_for_names"]
-        assert row["rival_for_names"] == told[is_over]
+        right = answers["two_label"][clip]["pair"] if is_two else answers["single"][clip]["labels"]
+        assert row["oracle_count"] == right and row["no_counter"] == answers["both"][clip]["labels"]
+        baseline = answers["both"][clip]
+        scores = {n.removeprefix("score_"): float(v) for n, v in baseline.items() if "score_" in n}
+        by_count = [max(scores, key=scores.get), baseline["pair"]]
+        assert row["baseline_with_counter"] == by_count[int(row["count"]) - 1]
+        assert row["baseline_oracle_count"] == by_count[is_two]
+        is_over = (
+            float(row["score_two"]) > record["thresholds"]["baseline_with_counter_for_exact_match"]
+        )
+        assert row["baseline_with_counter_for_exact_match"] == by_count[is_over]
         odds = np.log([p / (1 - p) for p in scores.values()])
         pairs = [a + b for a, b in itertools.combinations(odds, 2)]
         gap = np.logaddexp.reduce(pairs) - np.logaddexp.reduce(odds)
         chance = float(row["score_two"])
         both = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + gap) / 2))
-        assert float(row["together_score_two"]) == pytest.approx(both, abs=1e-3)
+        assert float(row["ensemble_score_two"]) == pytest.approx(both, abs=1e-3)
 
 
-def check_counts(table, ways, thresholds, chances):
-    """How many classes each way names, and which, where the scores beside it tell."""
+def check_counts(table, names, thresholds, chances):
+    """How many labels each strategy gives, and which, where the scores beside it tell."""
     count, truth = column(table, "count", int), 1 + (column(table, "recording_b") != "")
     assert (count == 1 + (column(table, "score_two", float) > 0.5)).all()
-    for way in ways:
-        nb_named = np.char.count(column(table, way), "+") + 1
-        if way in thresholds:
-            over = column(table, chances[way], float) > thresholds[way]
-            assert (nb_named == 1 + over).all(), way
-        elif way.endswith("true_count"):
-            assert (nb_named == truth).all(), way
-        elif way != "no_counter":
-            assert (nb_named == count).all(), way
-    shortcut = 1 + (column(table, chances["giveaways"], float) > thresholds["giveaways"])
-    assert (column(table, "giveaway_count", int) == shortcut).all()
+    for name in names:
+        nb_labels = np.char.count(column(table, name), "+") + 1
+        if name in thresholds:
+            over = column(table, chances[name], float) > thresholds[name]
+            assert (nb_labels == 1 + over).all(), name
+        elif name.endswith("oracle_count"):
+            assert (nb_labels == truth).all(), name
+        elif name != "no_counter":
+            assert (nb_labels == count).all(), name
+    shortcut = 1 + (column(table, chances["shortcuts"], float) > thresholds["shortcuts"])
+    assert (column(table, "shortcut_count", int) == shortcut).all()
     names = [n for n in table[0] if n.startswith("score_") and n != "score_two"]
     scores = np.array([[float(row[name]) for name in names] for row in table])
     classes = [name.removeprefix("score_") for name in names]
@@ -209,7 +218,7 @@ def check_counts(table, ways, thresholds, chances):
         asked = count == number
         assert (column(table, "with_counter")[asked] == best[asked]).all()
         alike = asked & (truth == number)
-        assert (column(table, "true_count")[alike] == best[alike]).all()
+        assert (column(table, "oracle_count")[alike] == best[alike]).all()
 
 
 def check_audit(root, folder):
@@ -269,10 +278,10 @@ def check_summary(results, path):
     assert [record["set"] for record in records] == summary["sets"]
     tables = [read_table(results / name / "predictions.csv") for name in summary["flows"]]
     records[0]["shared"] = is_shared(results, records[0])
-    ways, gains = ways_and_gains(records[0])
-    found = second_hand.over_sets(lambda t, w: second_hand.flow(t, w, ways, gains), tables)
+    names, gains = strategies_and_gains(records[0])
+    found = second_hand.over_sets(lambda t, w: second_hand.flow(t, w, names, gains), tables)
     expected = {
-        f"{'audit' if name == 'giveaway_balanced' else 'flow'}.{name}": figure
+        f"{'audit' if name == 'shortcut_balanced' else 'flow'}.{name}": figure
         for name, figure in found.items()
     }
     for task in ("counter", "single", "two_label"):
@@ -298,8 +307,8 @@ def check_summary(results, path):
         of_truth = [clip for clip in every if clip["truth"] == truth]
         shares = {
             "counted_right": np.mean([int(c["count"]) == 1 + truth.count("+") for c in of_truth]),
-            "named_right": np.mean([c["true_count"] == truth for c in of_truth]),
-            "exact_set": np.mean([c["with_counter"] == truth for c in of_truth]),
+            "oracle_exact_match": np.mean([c["oracle_count"] == truth for c in of_truth]),
+            "exact_match": np.mean([c["with_counter"] == truth for c in of_truth]),
         }
         assert int(row["clips"]) == len(of_truth)
         assert {n: float(row[n]) for n in shares} == pytest.approx(shares, abs=5.1e-5)

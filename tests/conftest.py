@@ -32,7 +32,7 @@ CLASSES = ("chainsaw", "clock_tick", "crackling_fire", "crying_baby")
 COUNTER = "audio_source_counter.py"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT.py"
 TWO_LABEL = "sep_opt_isocc_multi_random_volnorm_STFT.py"
-TINY_RUN = ("--no-joint", "--oversample", 2, "--epochs", 1, "--write", "test")
+TINY_RUN = ("--no-both-kinds", "--oversample", 2, "--epochs", 1, "--write", "test")
 # How many examples the property tests take (`make faults` the long form), each time the same.
 settings.register_profile("short", max_examples=80, deadline=None, derandomize=True, database=None)
 settings.register_profile("long", settings.get_profile("short"), max_examples=3000)

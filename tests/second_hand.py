@@ -22,6 +22,7 @@ NB_DRAWS = 1000
 
 def read_table(path):
     """The rows of a CSV, packed or not."""
+    path = path if path.exists() else path.with_name(f"{path.name}.gz")
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -102,11 +103,11 @@ def counter(table, weights, name="count"):
 
 
 def exact(table, weights, name):
-    return by_kind(column(table, name) == column(table, "truth"), table, weights, "exact_set")
+    return by_kind(column(table, name) == column(table, "truth"), table, weights, "exact_match")
 
 
 def single(table, weights):
-    return {"accuracy": share(column(table, "names") == column(table, "truth"), weights)}
+    return {"accuracy": share(column(table, "labels") == column(table, "truth"), weights)}
 
 
 def precision(scores, is_there, weights):
@@ -142,18 +143,20 @@ def two_label(table, weights):
         "exact_pair": share(column(mixtures, "pair") == truth, of_mixtures),
         "mean_average_precision": mean_of_known(np.array(each)),
     }
-    return found | (exact(table, weights, "names") if "names" in table[0] else {})
+    return found | (exact(table, weights, "labels") if "labels" in table[0] else {})
 
 
-def flow(table, weights, ways, gains):
-    """ways: the columns of answers. gains: the pairs of ways (better, worse) that are compared."""
-    found = {f"{way}.{k}": v for way in ways for k, v in exact(table, weights, way).items()}
+def flow(table, weights, strategies, gains):
+    """strategies: the columns of labels. gains: the pairs (better, worse) that are compared."""
+    found = {
+        f"{name}.{k}": v for name in strategies for k, v in exact(table, weights, name).items()
+    }
     for better, worse in gains:
-        better_is, worse_is = (found[f"{way}.exact_set_balanced"] for way in (better, worse))
+        better_is, worse_is = (found[f"{name}.exact_match_balanced"] for name in (better, worse))
         found[f"gain.{better}_over_{worse}"] = better_is - worse_is
-    shortcut = counter(table, weights, "giveaway_count")["accuracy_balanced"]
+    shortcut = counter(table, weights, "shortcut_count")["accuracy_balanced"]
     gained = counter(table, weights)["accuracy_balanced"] - shortcut
-    return found | {"giveaway_balanced": shortcut, "gain.counter_over_giveaways": gained}
+    return found | {"shortcut_balanced": shortcut, "gain.counter_over_shortcuts": gained}
 
 
 def audit(table, weights, groups):
@@ -242,14 +245,19 @@ def validated(script, table, labels_weight=1.0):
     classes = [name.removeprefix("logit_") for name in names]
     one, pair = (best_labels(logits, classes, count) for count in (1, 2))
     answered = [
-        {**r, "names": a, "pair": b, **{f"score_{c}": v for c, v in zip(classes, row, strict=True)}}
+        {
+            **r,
+            "labels": a,
+            "pair": b,
+            **{f"score_{c}": v for c, v in zip(classes, row, strict=True)},
+        }
         for r, a, b, row in zip(table, one, pair, logits, strict=True)
     ]
     if script == "single":
         found = {**single(answered, ones), "loss": labels_loss(logits, truth, classes)}
     elif script == "two_label":
         for row, line in zip(answered, logits, strict=True):
-            del row["names"]
+            del row["labels"]
             sums = {p: line[list(p)].sum() for p in itertools.combinations(range(len(line)), 2)}
             total = np.logaddexp.reduce(list(sums.values()))
             for i, name in enumerate(classes):
@@ -260,7 +268,7 @@ def validated(script, table, labels_weight=1.0):
         second = np.sort(chances, axis=1)[:, -2]
         threshold, _ = best_threshold(is_mixture, second, one == truth, pair == truth)
         for row, score in zip(answered, second, strict=True):
-            row["names"] = row["pair"] if score > threshold else row["names"]
+            row["labels"] = row["pair"] if score > threshold else row["labels"]
         there = np.array([[name in text.split("+") for name in classes] for text in truth])
         loss = np.logaddexp(0, np.where(there, -logits, logits)).mean()
         found = {**two_label(answered, ones), "threshold": threshold, "loss": loss}

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import sys
 import wave
 
 import librosa
@@ -281,3 +282,22 @@ def test_every_clip_that_cannot_be_read_is_listed(tmp_path):
     with pytest.raises(InputError, match=r"ant0\.wav: cannot .*; .*ant2\.wav: cannot"):
         esc10_data.downsample(str(tmp_path), 2000, "soxr", 1)
     assert not (tmp_path / "esc10_rename_2k").exists()
+
+
+@pytest.mark.skipif("MP3" not in sf.available_formats(), reason="this libsndfile has no MP3")
+def test_the_decoder_of_mp3_prints_nothing_of_its_own(tmp_path, capfd):
+    """Cut in the middle of a frame and damaged, libmpg123 prints to the terminal by itself."""
+    path = tmp_path / "a.mp3"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(8 * 16_000)
+    sf.write(path, noise, 16_000, format="MP3")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 700] = bytes(700)
+    path.write_bytes(content[:-100])
+    with sf.SoundFile(path) as file:
+        file.read()
+    assert "mpg123" in capfd.readouterr().err  # else this test could not fail
+    with sound_files.opened(path) as file:
+        assert sound_files.info_of(path).frames > 0
+        assert len(sound_files.samples_of(file, 200_000)) > 0
+        print("said", file=sys.stderr)
+    assert capfd.readouterr().err == "said\n"

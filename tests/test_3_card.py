@@ -20,7 +20,7 @@ def named(truth, answers, column):
 
 def test_the_card_counts_each_classs_clips(card):
     single = pd.concat(
-        [named("cat", ["x", "y", "x", "cat"], "names"), named("ox", ["ox", "cat"], "names")]
+        [named("cat", ["x", "y", "x", "cat"], "labels"), named("ox", ["ox", "cat"], "labels")]
     )
     counter = single[["clip"]].assign(count=[1, 2, 1, 1, 2, 2])
     # The counter's table has its own order, and clips of other kinds.
@@ -97,17 +97,17 @@ RECORDS = {
         "trained_in": {"counter": "run1", "single": "run2", "two_label": "run3", "both": "run4"},
         "test": {
             "with_counter": {
-                "exact_set_single": 0.21,
-                "exact_set_mixture": 0.22,
-                "exact_set_balanced": 0.23,
+                "exact_match_single": 0.21,
+                "exact_match_mixture": 0.22,
+                "exact_match_balanced": 0.23,
             },
-            "exact_set_single": 0.9,
+            "exact_match_single": 0.9,
         },
         "test_interval": {
             "with_counter": {
-                "exact_set_single": [0.11, 0.31],
-                "exact_set_mixture": [0.12, 0.32],
-                "exact_set_balanced": [0.13, 0.33],
+                "exact_match_single": [0.11, 0.31],
+                "exact_match_mixture": [0.12, 0.32],
+                "exact_match_balanced": [0.13, 0.33],
             }
         },
     },
@@ -127,12 +127,13 @@ def test_the_cards_figures_are_those_of_the_records(card):
         ("23.0", "13.0 to 33.0"),
     ]
     for (task, name, _), (words, *_) in zip(card.FIGURES, card.figure_rows(RECORDS), strict=True):
-        kind = {"single": "single clips", "mixture": "mixtures"}.get(name.split("_")[-1], "mean of")
+        kinds = {"single": "single clips", "mixture": "mixtures"}
+        kind = kinds.get(name.split("_")[-1], "mean of" if task == "counter" else "macro average")
         assert task not in ("counter", "flow") or kind in words
     assert card.training_rows(RECORDS) == [
-        ("counts", "0123456-dirty", 3, 30, 22, "21", "2 CPU threads", "run1"),
-        ("names the class", "abcdefg", 4, "the counter's", 1, "2", "a GPU", "run2"),
-        ("names the classes", "", 5, 1, 1, "0", "1 CPU thread", "run3"),
+        ("counter", "0123456-dirty", 3, 30, 22, "21", "2 CPU threads", "run1"),
+        ("single-label classifier", "abcdefg", 4, "the counter's", 1, "2", "a GPU", "run2"),
+        ("two-label classifier", "", 5, 1, 1, "0", "1 CPU thread", "run3"),
     ]
 
 
@@ -148,7 +149,7 @@ def test_the_card_counts_clips_and_parameters(card, tmp_path):
         trained[task] = (network, {})
         files[task] = tmp_path / f"{task}.pt"
         files[task].write_bytes(bytes(1_500_000 * number))
-    rows = named("a", ["a"], "names").assign(pair="a", count=1, truth="a")
+    rows = named("a", ["a"], "labels").assign(pair="a", count=1, truth="a")
     tables = dict.fromkeys(("counter", "single", "two_label"), rows)
     tables["flow"] = pd.concat([rows] * 7)
     is_half = {"counter": False, "single": True, "two_label": False}
@@ -166,7 +167,7 @@ def test_the_card_counts_clips_and_parameters(card, tmp_path):
     assert "On the test clips of set 4, 7 with the mixtures" in numbers
     assert "They know 3 classes" in numbers and "SYNTHETIC" not in text
     assert "One network was trained" not in text
-    shared = {**RECORDS, "single": {**RECORDS["single"], "taken_from": "run1"}}
+    shared = {**RECORDS, "single": {**RECORDS["single"], "label_head_of": "run1"}}
     text = card.text(trained, shared, tables, files, is_half, data, has_attribution=True)
     assert "One network was trained" in text
     for given, said in (("`ATTRIBUTION.md`", True), ("the data set's own licence file", False)):
@@ -178,8 +179,8 @@ def test_the_card_counts_clips_and_parameters(card, tmp_path):
     assert [lines[i] for i in starts] == [
         ["file", "what it does", "network", "million parameters", "precision", "MB"],
         ["figure", "%", "95 % interval"],
-        ["class", "counted as one", "named right", "else taken for"],
-        ["pair", "counted as two", "named right"],
+        ["class", "counted as one", "classified right", "else taken for"],
+        ["pair", "counted as two", "exact pair"],
         ["network", "commit", "seed", "epochs", "epoch taken", "minutes", "trained on", "run"],
     ]
     assert all(len(lines[i]) == len(lines[i + 2]) for i in starts)

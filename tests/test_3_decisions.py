@@ -54,22 +54,22 @@ def test_a_counter_forgets_the_names_and_a_copy_of_it_remembers_them():
     network, values = Last(2 + 3), torch.randn(4, 3, generator=torch.manual_seed(3))
     before = network(values).detach()
     weight, bias = (value.detach().clone() for value in network.parameters())
-    forgotten = heads.forget_names(network)
-    assert list(forgotten) == ["weight", "bias"]
-    assert torch.equal(forgotten["weight"], weight[2:])
-    assert torch.equal(forgotten["bias"], bias[2:])
+    label_head = heads.cut_label_head(network)
+    assert list(label_head) == ["weight", "bias"]
+    assert torch.equal(label_head["weight"], weight[2:])
+    assert torch.equal(label_head["bias"], bias[2:])
     torch.testing.assert_close(network(values), before[:, :2])
     last = network.dense[-1]
     assert last.out_features == 2 and last.weight.shape == (2, 3)
     assert all(value.requires_grad for value in last.parameters())
     last.bias.data[1] -= 7.5  # the threshold is moved before or after: names stay as they are
-    whole = heads.remember_names(network, forgotten)
+    whole = heads.join_label_head(network, label_head)
     torch.testing.assert_close(whole(values), before - torch.tensor([0, 7.5, 0, 0, 0]))
     assert whole.dense[-1].out_features == 5 and last.out_features == 2
     assert last.weight.shape == (2, 3)  # the counter's own is not changed
     whole.dense[-1].weight.data.fill_(0)
-    assert torch.equal(last.weight, weight[:2]) and torch.equal(forgotten["weight"], weight[2:])
-    elsewhere = heads.remember_names(network.to(META), forgotten).dense[-1]
+    assert torch.equal(last.weight, weight[:2]) and torch.equal(label_head["weight"], weight[2:])
+    elsewhere = heads.join_label_head(network.to(META), label_head).dense[-1]
     assert elsewhere.weight.device == elsewhere.bias.device == META
 
 
@@ -140,7 +140,7 @@ def test_logits_are_those_of_levelled_clips():
     rows = np.array([[0, NO_STEM], [1, NO_STEM], [0, 1], [1, 1]])
     logits = heads.logits_of(nn.Flatten(), stems, rows, 16)
     levelled = stems[:1] * 0.1 / stems[:1].square().mean().sqrt()
-    expected = features.features(levelled, 16).flatten(1)
+    expected = features.stft_magnitude(levelled, 16).flatten(1)
     torch.testing.assert_close(logits, expected.expand(4, -1), rtol=1e-4, atol=1e-5)
 
 
@@ -214,7 +214,7 @@ def test_a_network_is_built_of_the_size_of_its_spectrograms(monkeypatch, rate, n
         assert network[0].weight.device == device
         assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
         assert isinstance(network[1], nn.Dropout) == (device == META)  # quick ones are the CPU's
-    bins, frames = features.features(torch.ones(1, 5 * rate), n_fft).shape[2:]
+    bins, frames = features.stft_magnitude(torch.ones(1, 5 * rate), n_fft).shape[2:]
     assert asked == [(7, bins, frames, rate)] * 2
 
 

@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from pipeline.data import set_data
+from pipeline.evaluation import strategies
 from pipeline.training import loop
 
 
-def test_best_names_are_sorted_and_as_many_as_counted():
+def test_best_labels_are_sorted_and_as_many_as_counted():
     scores = np.array([[0.1, 0.9, 0.5], [0.8, 0.1, 0.7]])
     classes = ["ant", "bee", "cat"]
-    assert list(set_data.best_names(scores, 2, classes)) == ["bee+cat", "ant+cat"]
-    assert list(set_data.best_names(scores, np.array([1, 2]), classes)) == ["bee", "ant+cat"]
+    assert list(strategies.best_labels(scores, 2, classes)) == ["bee+cat", "ant+cat"]
+    assert list(strategies.best_labels(scores, np.array([1, 2]), classes)) == ["bee", "ant+cat"]
 
 
 def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():

@@ -167,7 +167,9 @@ def test_each_task_is_exported_with_its_own_window_scores_and_name(
         return 2e-6
 
     monkeypatch.setattr(script, "find_spec", lambda name: name)
-    monkeypatch.setattr(script.choose_weights, "load", lambda *given: asked.append(given) or trained)
+    monkeypatch.setattr(
+        script.choose_weights, "load", lambda *given: asked.append(given) or trained
+    )
     monkeypatch.setattr(script, "export", export)
     # What nobody asks for is left to the weights.
     assert (script.MODELS, script.SET, script.SAMPLE_RATE) == ("models", 0, 0)

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from pipeline.evaluation import metrics, plots
+from pipeline.evaluation import metrics, plots, strategies
 from pipeline.networks import heads
 
 
@@ -23,7 +23,7 @@ MIXED = table(
     ["x", "x", "y", "x+y", "x+y"],
     [("1", ""), ("2", ""), ("3", ""), ("1", "3"), ("2", "3")],
     count=[1, 2, 1, 2, 1],
-    names=["x", "y", "y", "x+y", "x"],
+    labels=["x", "y", "y", "x+y", "x"],
 )
 
 
@@ -32,8 +32,8 @@ def test_balanced_accuracy_is_the_mean_of_the_two_kinds():
     assert figures == pytest.approx(
         {"accuracy_single": 2 / 3, "accuracy_mixture": 1 / 2, "accuracy_balanced": 7 / 12}
     )
-    exact = metrics.exact_set_figures(MIXED, "names", np.ones((1, 5)))
-    assert exact["exact_set_balanced"] == pytest.approx(7 / 12)
+    exact = metrics.exact_match_figures(MIXED, "labels", np.ones((1, 5)))
+    assert exact["exact_match_balanced"] == pytest.approx(7 / 12)
 
 
 def test_average_precision_is_scikit_learns():
@@ -63,9 +63,9 @@ def test_two_label_figures_look_at_mixtures_only():
         {"exact_pair": 0.5, "mean_average_precision": (1 + 0.5 + 1) / 3}
     )
     figures = metrics.unweighted(
-        metrics.two_label_figures, predictions.assign(names=["x", "x+y", "x"])
+        metrics.two_label_figures, predictions.assign(labels=["x", "x+y", "x"])
     )
-    assert figures["exact_set_balanced"] == pytest.approx(0.75)
+    assert figures["exact_match_balanced"] == pytest.approx(0.75)
 
 
 def test_a_clip_weighs_the_product_of_its_recordings_counts():
@@ -83,7 +83,7 @@ def test_clips_of_one_recording_widen_the_interval():
 
     def width(recordings):
         names = np.where(correct, "x", "y")
-        rows = table(["x"] * 200, [(str(r), "") for r in recordings], names=names)
+        rows = table(["x"] * 200, [(str(r), "") for r in recordings], labels=names)
         figure = metrics.with_intervals(metrics.single_figures, [rows])["accuracy"]
         assert figure["low"] < figure["mean"] < figure["high"]
         return figure["high"] - figure["low"]
@@ -103,27 +103,27 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     easy = rng.random(60) < 0.6
     right = np.array([all(easy[int(r)] for r in pair if r) for pair in recordings])
     fewer = right & (rng.random(len(truth)) < 0.7)
-    ways = {"with_counter": right, "for_names": right, "no_counter": fewer}
+    ways = {"with_counter": right, "with_counter_for_exact_match": right, "no_counter": fewer}
     columns = {way: np.where(good, truth, "z") for way, good in ways.items()}
     counts = np.where(right, 1 + np.char.count(truth, "+"), 3)
-    columns |= {"count": counts, "giveaway_count": np.ones(len(truth))}
-    found = metrics.with_intervals(metrics.flow_figures, [table(truth, recordings, **columns)])
+    columns |= {"count": counts, "shortcut_count": np.ones(len(truth))}
+    found = metrics.with_intervals(strategies.flow_figures, [table(truth, recordings, **columns)])
     gain, with_counter, without = (
         found[name]
         for name in (
-            "gain.for_names_over_no_counter",
-            "for_names.exact_set_balanced",
-            "no_counter.exact_set_balanced",
+            "gain.with_counter_for_exact_match_over_no_counter",
+            "with_counter_for_exact_match.exact_match_balanced",
+            "no_counter.exact_match_balanced",
         )
     )
     assert gain["mean"] == pytest.approx(with_counter["mean"] - without["mean"])
     assert 0 < gain["low"] < gain["mean"] < gain["high"]
     spans = [figure["high"] - figure["low"] for figure in (gain, with_counter, without)]
     assert spans[0] < math.hypot(*spans[1:]) / 2
-    above = found["gain.counter_over_giveaways"]["mean"]
-    assert found["giveaway_balanced"]["mean"] == 0.5
+    above = found["gain.counter_over_shortcuts"]["mean"]
+    assert found["shortcut_balanced"]["mean"] == 0.5
     assert above == pytest.approx(with_counter["mean"] - 0.5)
-    assert "gain.for_names_over_one_network_for_names" not in found
+    assert "gain.with_counter_for_exact_match_over_joint_for_exact_match" not in found
 
 
 def test_two_clips_of_one_recording_weigh_as_often_as_it_was_drawn():
@@ -143,7 +143,7 @@ def test_shares_of_each_class_and_each_pair():
             ("b+c", 2, "b+c", "b+c"),
             ("b+c", 1, "b+c", "b"),
         ],
-        columns=["truth", "count", "true_count", "with_counter"],
+        columns=["truth", "count", "oracle_count", "with_counter"],
     )
     shares = metrics.shares_by_truth(flow).set_index("truth")
     assert shares.loc["a"].tolist() == [2, 0.5, 0.5, 0.5]
@@ -151,7 +151,7 @@ def test_shares_of_each_class_and_each_pair():
 
 
 def test_figures_over_sets_are_means_with_their_spread():
-    tables = [MIXED.assign(names=MIXED["truth"]), MIXED.assign(names="x")]
+    tables = [MIXED.assign(labels=MIXED["truth"]), MIXED.assign(labels="x")]
     figure = metrics.with_intervals(metrics.single_figures, tables)["accuracy"]
     assert figure["sets"] == [1.0, 0.4]
     assert figure["mean"] == pytest.approx(0.7)
@@ -179,7 +179,7 @@ def test_the_picture_of_pairs_shows_the_share_that_is_right(monkeypatch, tmp_pat
 
 def test_the_confusion_of_several_names_has_what_was_missed():
     truth, answers = pd.Series(["a", "a+b", "b+c", "c"]), pd.Series(["a", "a", "b+d", "a+d"])
-    pairs = zip(*plots.named_and_absent(truth, answers), strict=True)
+    pairs = zip(*plots.label_pairs(truth, answers), strict=True)
     expected = ["aa", "aa", "b-", "bb", "bd", "c-", "cd", "c-", "ca", "cd"]
     assert sorted(pairs) == sorted((p[0], p[1].replace("-", plots.MISSED)) for p in expected)
 

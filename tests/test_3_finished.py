@@ -60,8 +60,8 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
     stems, _, _, rows = some_clips()
     counter, asked = Tiny(5), []
     expected = counter(batch_of(stems, rows))[:, 2:]
-    forgotten = heads.forget_names(counter)
-    content = {"classes": CLASSES, "forgotten": forgotten, "run": "the counter's"}
+    label_head = heads.cut_label_head(counter)
+    content = {"classes": CLASSES, "label_head": label_head, "run": "the counter's"}
     content |= {"constants": {"N_FFT": 64}, "metrics": {"validation": {"epoch": 6}}}
 
     def load(*where):
@@ -79,25 +79,25 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
             given.append(logits)
             return {"good": 0.7}
 
-        found = loop.take_names(run, network, stems, classes, validate, rows)
+        found = loop.take_label_head(run, network, stems, classes, validate, rows)
         return network, given, found
 
-    network, given, (row, logits, taken_from) = take()
+    network, given, (row, logits, label_head_of) = take()
     assert asked == [("m", crs_lib.COUNTER, "tiny", 2, 4000, CPU, "d")]
-    assert (row, taken_from) == ({"epoch": 6, "val_good": 0.7}, "the counter's")
+    assert (row, label_head_of) == ({"epoch": 6, "val_good": 0.7}, "the counter's")
     torch.testing.assert_close(logits, expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(given[0], logits)
     assert torch.equal(heads.logits_of(network, stems, rows, 64), logits)
-    for change in ({"forgotten": {}}, {"classes": CLASSES[:2]}, {"constants": {"N_FFT": 128}}):
+    for change in ({"label_head": {}}, {"classes": CLASSES[:2]}, {"constants": {"N_FFT": 128}}):
         monkeypatch.setattr(registry, "load_network", lambda *_, c=change: (counter, content | c))
-        with pytest.raises(InputError, match="the counter of the counter's learned no such names"):
+        with pytest.raises(InputError, match="the counter of the counter's learned no such labels"):
             take()
 
 
 def test_a_finished_training_is_written_down(tmp_path, capsys):
     data = set_of(("ant", 0, "10"), ("cat", 4, "11"), ("bee", 2, "12"), ("bee", 3, "12"))
     rows = np.array([[0, -1], [1, -1], [2, -1], [3, -1]])
-    table = set_data.recordings_of(data.stems, rows).assign(names=["ant", "cat", "bee", "ant"])
+    table = set_data.recordings_of(data.stems, rows).assign(labels=["ant", "cat", "bee", "ant"])
     constants = {**CONSTANTS, "MODELS": str(tmp_path / "m"), "DATASET": str(tmp_path)}
     run = run_records.Run(tmp_path / "run", crs_lib.SINGLE, "tiny", constants, {"x": None}, "abc")
     history = [{"epoch": 0, "seconds": 1.5, "val_loss": 2.0}, {"epoch": 1, "seconds": 2.25}]
@@ -111,8 +111,8 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
         validation=table.iloc[:2],
         history=history,
         best=history[1],
-        draw_pictures=lambda: drawn.append((run.folder / "run.json").exists()),
-        forgotten={"weight": torch.ones(2)},
+        draw_plots=lambda: drawn.append((run.folder / "run.json").exists()),
+        label_head={"weight": torch.ones(2)},
         more_of_it=7,
     )
     record = json.loads((run.folder / "run.json").read_text())
@@ -120,14 +120,14 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
     assert record["test"] == {"accuracy": 0.75}
     assert (record["seconds"], record["best_epoch"], record["more_of_it"]) == (3.75, 1, 7)
     assert record["history"] == history and record["machine"]["device"] == "cpu"
-    assert pd.read_csv(run.folder / "predictions.csv")["names"].tolist() == list(table["names"])
+    assert pd.read_csv(run.folder / "predictions.csv")["labels"].tolist() == list(table["labels"])
     assert pd.read_csv(run.folder / "validation.csv")["clip"].tolist() == ["ant0.wav", "cat4.wav"]
     weights = weights_file.read_weights(tmp_path / "m" / f"{run.name}.pt")
     assert torch.equal(weights["weights"]["dense.0.weight"], network.dense[0].weight.detach())
     assert weights["metrics"] == {"test": {"accuracy": 0.75}, "validation": history[1]}
     assert (weights["classes"], weights["run"], weights["data"]) == (CLASSES, "run", {"x": None})
     assert weights["constants"] == constants and weights["synthetic"] is False
-    assert torch.equal(weights["forgotten"]["weight"], torch.ones(2))
+    assert torch.equal(weights["label_head"]["weight"], torch.ones(2))
     low, high = record["test_interval"]["accuracy"]
     line = f"test accuracy: 75.0 %  (95 %: {100 * low:.1f} to {100 * high:.1f})"
     assert line in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_a_clip_is_half_the_sum_of_its_stems_at_one_level():
     """As every network gets it in training and in tests: `batch_of` against the project's own."""
     stems, _, rows, _ = some_clips()
     torch.testing.assert_close(
-        features.features(audio.level_rms(audio.mix(*features.stems_of(stems, rows))), 64),
+        features.stft_magnitude(audio.level_rms(audio.mix(*features.stems_of(stems, rows))), 64),
         batch_of(stems, rows),
         rtol=1e-4,
         atol=1e-5,

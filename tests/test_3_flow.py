@@ -12,7 +12,7 @@ from test_3_finished import CLASSES
 from test_3_trainers import DATA, ROWS, TRUTH
 
 from pipeline.data import set_data
-from pipeline.evaluation import metrics
+from pipeline.evaluation import shortcuts, strategies
 from pipeline.networks import heads
 
 NB = len(ROWS)
@@ -49,58 +49,49 @@ def shares_of(logits, count):
 def test_every_strategy_against_a_slow_telling(flow, seed):
     logits, trained = given(seed)
     thresholds = {
-        "for_names": 0.3,
-        "rival_for_names": 0.6,
-        "one_network_for_names": 0.2,
-        "together": 0.55,
+        "with_counter_for_exact_match": 0.3,
+        "baseline_with_counter_for_exact_match": 0.6,
+        "joint_for_exact_match": 0.2,
+        "ensemble": 0.55,
     }
-    table = flow.predictions(trained, logits, ROWS, DATA, thresholds)
+    found = flow.strategies_of(trained, logits)
+    table = flow.predictions(found, ROWS, DATA, thresholds)
     pd.testing.assert_frame_equal(table.iloc[:, :4], set_data.recordings_of(DATA.stems, ROWS))
     counts = set()
     for row in table.itertuples():
         of = {task: logits[task][row.Index].double().tolist() for task in OUTPUTS}
-        one, two, *names = of["counter"]
+        one, two, *joint = of["counter"]
         chance = 1 / (1 + math.exp(one - two))
         truth, count = 1 + row.truth.count("+"), 1 + (two > one)
         counts.add((truth, count))
         assert row.count == count and row.score_two == pytest.approx(chance, rel=1e-5)
         asked = {1: of["single"], 2: of["two_label"]}
         assert row.with_counter == best(asked[count], count)
-        assert row.true_count == best(asked[truth], truth)
+        assert row.oracle_count == best(asked[truth], truth)
         over = 1 + (chance > 0.3)
-        assert row.for_names == best(asked[over], over)
-        rival = of["both"]
-        second = sorted(1 / (1 + math.exp(-value)) for value in rival)[1]
-        assert row.no_counter == best(rival, 1 + (second > 0.45))
-        assert row.rival_with_counter == best(rival, count)
-        assert row.rival_true_count == best(rival, truth)
-        assert row.rival_for_names == best(rival, 1 + (chance > 0.6))
-        assert row.one_network == best(names, count)
-        assert row.one_network_true_count == best(names, truth)
-        assert row.one_network_for_names == best(names, 1 + (chance > 0.2))
+        assert row.with_counter_for_exact_match == best(asked[over], over)
+        baseline = of["both"]
+        second = sorted(1 / (1 + math.exp(-value)) for value in baseline)[1]
+        assert row.no_counter == best(baseline, 1 + (second > 0.45))
+        assert row.baseline_with_counter == best(baseline, count)
+        assert row.baseline_oracle_count == best(baseline, truth)
+        assert row.baseline_with_counter_for_exact_match == best(baseline, 1 + (chance > 0.6))
+        assert row.joint == best(joint, count)
+        assert row.joint_oracle_count == best(joint, truth)
+        assert row.joint_for_exact_match == best(joint, 1 + (chance > 0.2))
         # The odds of two by the network without a counter: all pairs against all single classes.
-        weights = [math.exp(value) for value in rival]
+        weights = [math.exp(value) for value in baseline]
         odds = sum(a * b for a, b in itertools.combinations(weights, 2)) / sum(weights)
         both = math.sqrt(odds * chance / (1 - chance))
-        assert row.together_score_two == pytest.approx(both / (1 + both), rel=1e-4)
-        summed = {n: [a + b for a, b in zip(asked[n], rival, strict=True)] for n in (1, 2)}
-        assert row.together_true_count == best(summed[truth], truth)
+        assert row.ensemble_score_two == pytest.approx(both / (1 + both), rel=1e-4)
+        summed = {n: [a + b for a, b in zip(asked[n], baseline, strict=True)] for n in (1, 2)}
+        assert row.ensemble_oracle_count == best(summed[truth], truth)
         over = 1 + (both / (1 + both) > 0.55)
-        assert row.together == best(summed[over], over)
+        assert row.ensemble == best(summed[over], over)
         scores = [getattr(row, f"score_{name}") for name in CLASSES]
         assert scores == pytest.approx(shares_of(asked[count], count), rel=1e-4)
     assert counts == {(1, 1), (1, 2), (2, 1), (2, 2)}
-    assert [way for way in table if way in metrics.WAYS] == list(
-        dict.fromkeys(way for way in table if way in metrics.WAYS)
-    )
-    assert set(metrics.WAYS) <= set(table)
-
-
-def test_thresholds_not_chosen_yet_are_one_half(flow):
-    logits, trained = given(5)
-    table = flow.predictions(trained, logits, ROWS, DATA)
-    halves = dict.fromkeys(flow.CHOSEN_FOR_NAMES, 0.5)
-    pd.testing.assert_frame_equal(table, flow.predictions(trained, logits, ROWS, DATA, halves))
+    assert [name for name in table if name in strategies.STRATEGIES] == list(strategies.STRATEGIES)
 
 
 def test_classifiers_that_took_the_counters_labels_are_no_other_strategy(flow):
@@ -108,13 +99,22 @@ def test_classifiers_that_took_the_counters_labels_are_no_other_strategy(flow):
         logits, trained = given(5, shared=change == "shared")
         if change == "no labels":
             logits["counter"] = logits["counter"][:, :2]
-        table = flow.predictions(trained, logits, ROWS, DATA)
-        assert set(metrics.WAYS) - set(table) == {
-            "one_network",
-            "one_network_for_names",
-            "one_network_true_count",
+        found = flow.strategies_of(trained, logits)
+        assert set(found) == {"with_counter", "baseline_with_counter", "no_counter", "ensemble"}
+        thresholds = dict.fromkeys(strategies.OPTIMISED.values(), 0.5)
+        table = flow.predictions(found, ROWS, DATA, thresholds)
+        assert set(strategies.STRATEGIES) - set(table) == {
+            "joint",
+            "joint_for_exact_match",
+            "joint_oracle_count",
         }
-        assert "one_network_for_names" not in flow.thresholds_for_names(table)
+        is_mixture = set_data.is_mixture(ROWS)
+        got = strategies.optimise(found, np.array(TRUTH), is_mixture, CLASSES)
+        assert list(got) == [
+            "with_counter_for_exact_match",
+            "baseline_with_counter_for_exact_match",
+            "ensemble",
+        ]
 
 
 def test_each_networks_logits_are_of_its_own_stft(flow, monkeypatch):
@@ -125,47 +125,79 @@ def test_each_networks_logits_are_of_its_own_stft(flow, monkeypatch):
     assert asked == [(f"net {task}", "stems", "rows", n) for task, n in OUTPUTS.items()]
 
 
-def test_thresholds_for_labels_are_the_best_for_exact_match(flow):
-    """Each strategy's own: of its chance of two, and of where its labels would be right."""
-    table = pd.DataFrame({"truth": TRUTH, "recording_b": ["", "", "", "1", "2", "3", "4"]})
-    table["score_two"] = [0.1, 0.35, 0.6, 0.2, 0.3, 0.7, 0.8]
-    table["together_score_two"] = [0.4, 0.5, 0.9, 0.1, 0.6, 0.7, 0.95]
+def scores_for(labels):
+    """Scores (clips, classes) of which these labels are the best."""
+    return np.array([[name in label.split("+") for name in CLASSES] for label in labels], float)
+
+
+def test_optimised_thresholds_are_the_best_for_exact_match():
+    """Each strategy's own: of its score of two, and of where its labels would be right."""
+    is_mixture = np.array(["+" in truth for truth in TRUTH])
+    score_two = np.array([0.1, 0.35, 0.6, 0.2, 0.3, 0.7, 0.8])
+    of_ensemble = np.array([0.4, 0.5, 0.9, 0.1, 0.6, 0.7, 0.95])
     right = {
-        "true_count": [1, 1, 1, 0, 0, 1, 1],
-        "rival_true_count": [1, 0, 0, 1, 1, 1, 1],
-        "one_network_true_count": [1, 0, 1, 1, 1, 0, 0],
-        "together_true_count": [1, 1, 0, 0, 1, 1, 1],
+        "with_counter": [1, 1, 1, 0, 0, 1, 1],
+        "baseline_with_counter": [1, 0, 0, 1, 1, 1, 1],
+        "joint": [1, 0, 1, 1, 1, 0, 0],
+        "ensemble": [1, 1, 0, 0, 1, 1, 1],
     }
-    for way, of_way in right.items():
-        table[way] = [t if good else "wrong" for t, good in zip(TRUTH, of_way, strict=True)]
-    found = flow.thresholds_for_names(table)
+    given = {"no_counter": strategies.Strategy(None, None)}
+    for name, of_clips in right.items():
+        wrong = [next(c for c in CLASSES if c not in truth) for truth in TRUTH]
+        best = [t if good else w for t, good, w in zip(TRUTH, of_clips, wrong, strict=True)]
+        scores = scores_for(best)
+        chance = of_ensemble if name == "ensemble" else score_two
+        given[name] = strategies.Strategy(scores, scores, chance)
+    found = strategies.optimise(given, np.array(TRUTH), is_mixture, CLASSES)
     expected = {
-        "for_names": 0.65,  # all singles are right below it, both mixtures that can be above
-        "rival_for_names": 0.15,  # one single is right, all four mixtures
-        "one_network_for_names": 0.15,  # below 0.2: one of two singles, both mixtures
-        "together": 0.55,  # two singles, three mixtures
+        # All singles are right below it, both mixtures that can be above.
+        "with_counter_for_exact_match": 0.65,
+        "baseline_with_counter_for_exact_match": 0.15,  # one single is right, all four mixtures
+        "joint_for_exact_match": 0.15,  # below 0.2: one of two singles, both mixtures
+        "ensemble": 0.55,  # two singles, three mixtures
     }
     assert found == pytest.approx(expected)
-    assert list(found) == list(flow.CHOSEN_FOR_NAMES)
-    for way, (chance, told) in flow.CHOSEN_FOR_NAMES.items():
-        mixed = table["recording_b"] != ""
-        good = (table[told] == table["truth"]).to_numpy()
+    assert list(found) == list(expected)
+    for name, column in strategies.OPTIMISED.items():
+        good, chance = np.array(right[name], bool), given[name].score_two
 
-        def balanced(at, chance=chance, good=good, mixed=mixed):
-            is_right = good & ((table[chance] > at) == mixed)
-            return is_right[mixed].mean() + is_right[~mixed].mean()
+        def balanced(at, chance=chance, good=good):
+            is_right = good & ((chance > at) == is_mixture)
+            return is_right[is_mixture].mean() + is_right[~is_mixture].mean()
 
         most = max(balanced(at) for at in np.linspace(0, 1, 201))
-        assert balanced(found[way]) == pytest.approx(most), way
+        assert balanced(found[column]) == pytest.approx(most), name
+
+
+def test_each_column_takes_its_own_decision():
+    """By the strategy's own threshold, by the optimised one, by the oracle count."""
+    one, two = scores_for(["bee", "ant", "cat"]), scores_for(["ant+bee", "bee+cat", "ant+cat"])
+    own, is_mixture = np.array([True, False, False]), np.array([False, False, True])
+    given = strategies.Strategy(one, two, np.array([0.2, 0.6, 0.4]), own)
+    found = strategies.all_labels(
+        {"with_counter": given, "no_counter": strategies.Strategy(two, two, is_two=own)},
+        is_mixture,
+        {"with_counter_for_exact_match": 0.5},
+        CLASSES,
+    )
+    assert {name: labels.tolist() for name, labels in found.items()} == {
+        "with_counter": ["ant+bee", "ant", "cat"],
+        "with_counter_for_exact_match": ["bee", "bee+cat", "cat"],
+        "oracle_count": ["bee", "ant", "ant+cat"],
+        "no_counter": ["ant+bee", "bee", "ant"],
+    }
+    ensemble = strategies.Strategy(one, two, np.array([0.2, 0.6, 0.4]))
+    columns = strategies.all_labels({"ensemble": ensemble}, own, {"ensemble": 0.5}, CLASSES)
+    assert list(columns) == ["ensemble", "ensemble_oracle_count"]
 
 
 # ---------------------------------------------------------------------------- the shortcut baseline
 
 
-def test_shortcut_features_against_slow_ones(flow):
+def test_shortcut_features_against_slow_ones():
     waves = torch.randn(3, 2000, generator=torch.manual_seed(0)) * torch.tensor([[0.1], [1], [3]])
     waves[1, 500:900] = 0
-    found = flow.giveaways(waves, 128)
+    found = shortcuts.shortcut_features(waves, 128)
     assert found.dtype == np.float64 and found.shape == (3, 5)
     for wave, row in zip(waves.double(), found, strict=True):
         peak, rms = wave.abs().max(), (wave**2).mean() ** 0.5
@@ -183,7 +215,7 @@ def test_shortcut_features_against_slow_ones(flow):
         expected = list(map(float, (peak, rms, peak / rms, silence, flatness)))
         assert row == pytest.approx(expected, rel=1e-4)
     assert found[1, 3] == pytest.approx(0.2)
-    assert np.isfinite(flow.giveaways(torch.zeros(1, 2000), 128)).all()
+    assert np.isfinite(shortcuts.shortcut_features(torch.zeros(1, 2000), 128)).all()
 
 
 def test_the_shortcut_baseline_learns_from_what_the_counter_draws(flow, monkeypatch):
@@ -199,9 +231,10 @@ def test_the_shortcut_baseline_learns_from_what_the_counter_draws(flow, monkeypa
         return draw(of, constants, epoch)
 
     monkeypatch.setattr(set_data, "draw_mixtures", draw_mixtures)
-    counter = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 64}
+    monkeypatch.setattr(flow, "SEED", 3)  # its own, not the counter's
+    counter = {"SEED": 4, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 64}
     parts = [rows, rows[7:0:-1].copy(), np.repeat(rows, 20, axis=0)]
-    every, few, many = flow.giveaway_chances(stems, data, parts, counter)
+    every, few, many = flow.shortcut_scores(stems, data, parts, counter)
     assert asked == [(3, 0)]
     np.testing.assert_allclose(few, every[7:0:-1], rtol=1e-6)
     np.testing.assert_allclose(many, np.repeat(every, 20), rtol=1e-6)

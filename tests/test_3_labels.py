@@ -96,7 +96,7 @@ def shares_of_two(logits):
 def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone():
     trained, windows = trained_networks(), unlike_waves(12)
     windows[[3, 8]] = 0
-    heard = classify.label(windows, trained, CPU)
+    heard = classify.predict(windows, trained, CPU)
     chances, answers = [], set()
     for row in sorted({*range(12)} - {3, 8}):
         one, two = shares(logits_of(trained["counter"][0], N_FFT["counter"], windows[row]))
@@ -107,7 +107,7 @@ def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone(
         assert heard.counts[row] == count
         assert heard.count_scores[row] == pytest.approx(max(one, two), abs=1e-5)
         assert heard.scores[row].tolist() == pytest.approx(scores, abs=1e-5)
-        assert heard.named[row].nonzero()[0].tolist() == sorted(best)
+        assert heard.labels[row].nonzero()[0].tolist() == sorted(best)
         assert sum(scores) == pytest.approx(count)
         chances.append((count, max(one, two)))
         answers.add(tuple(best))
@@ -116,7 +116,7 @@ def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone(
     assert all(0.5 < chance < 0.95 for _, chance in chances)
     assert heard.counts[[3, 8]].tolist() == [0, 0]
     assert heard.count_scores[[3, 8]].tolist() == [1, 1]  # it is sure to be silence
-    assert not heard.named[[3, 8]].any() and not heard.scores[[3, 8]].any()
+    assert not heard.labels[[3, 8]].any() and not heard.scores[[3, 8]].any()
     assert heard.silent.all(axis=1).tolist() == [row in (3, 8) for row in range(12)]
     assert [part.dtype.name for part in heard] == ["int64", "float32", "bool", "float32", "bool"]
 
@@ -125,7 +125,7 @@ def test_one_second_of_sound_in_a_window_is_heard():
     windows = np.zeros((5, 5 * RATE), dtype=np.float32)
     for second in range(5):
         windows[second, second * RATE : (second + 1) * RATE] = unlike_waves(1)[0, :RATE]
-    heard = classify.label(windows, trained_networks(), CPU)
+    heard = classify.predict(windows, trained_networks(), CPU)
     assert (heard.counts > 0).all()
     assert heard.silent.tolist() == (~np.eye(5, dtype=bool)).tolist()
 
@@ -143,17 +143,17 @@ def test_a_network_is_asked_only_where_there_is_something_for_it():
     trained = {task: (partial(ask, task, given), content) for task, given in logits.items()}
     windows = unlike_waves(5)
     windows[[0, 3]] = 0
-    assert classify.label(windows, trained, CPU).counts.tolist() == [0, 1, 1, 0, 1]
+    assert classify.predict(windows, trained, CPU).counts.tolist() == [0, 1, 1, 0, 1]
     assert asked == [("counter", 3), ("single", 3)]
-    classify.label(windows[[0, 3]], trained, CPU)
+    classify.predict(windows[[0, 3]], trained, CPU)
     assert len(asked) == 2
 
 
 def test_how_loud_a_window_is_changes_no_answer():
     windows = unlike_waves(6)
-    heard = classify.label(windows, trained_networks(), CPU)
-    louder = classify.label(windows * np.float32(7), trained_networks(), CPU)
-    assert (heard.counts == louder.counts).all() and (heard.named == louder.named).all()
+    heard = classify.predict(windows, trained_networks(), CPU)
+    louder = classify.predict(windows * np.float32(7), trained_networks(), CPU)
+    assert (heard.counts == louder.counts).all() and (heard.labels == louder.labels).all()
     np.testing.assert_allclose(heard.scores, louder.scores, atol=1e-5)
     np.testing.assert_allclose(heard.count_scores, louder.count_scores, atol=1e-5)
 
@@ -193,13 +193,13 @@ def clips_of_a_set():
 
 
 def names_of(heard):
-    return ["+".join(np.array(CLASSES)[row]) for row in heard.named]
+    return ["+".join(np.array(CLASSES)[row]) for row in heard.labels]
 
 
 def test_a_recording_is_answered_as_the_flow_answers_the_clip():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = classify.label(windows, trained, CPU)
+    heard = classify.predict(windows, trained, CPU)
     # The flow's counter has its class names behind the two logits of the count.
     behind = [(0.1, 0.2, 0.3, 0.4)] * 4
     flow = {**trained, "counter": (network_of(*WEIGHTS["counter"], *behind), trained["counter"][1])}
@@ -215,7 +215,7 @@ def test_a_recording_is_answered_as_the_flow_answers_the_clip():
 def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = classify.label(windows, trained, CPU)
+    heard = classify.predict(windows, trained, CPU)
     tables = {}
     for task, name in choose_weights.SCRIPT_OF.items():
         script = load_script(f"{name}.py")
@@ -224,7 +224,7 @@ def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
     assert heard.counts.tolist() == tables["counter"]["count"].tolist()
     said = tables["counter"][["score_one", "score_two"]].to_numpy()
     np.testing.assert_allclose(heard.count_scores, said.max(axis=1), atol=1e-5)
-    for count, task, column in ((1, "single", "names"), (2, "two_label", "pair")):
+    for count, task, column in ((1, "single", "labels"), (2, "two_label", "pair")):
         counted = heard.counts == count
         found = tables[task][counted]
         assert np.array(names_of(heard))[counted].tolist() == found[column].tolist()
@@ -244,7 +244,7 @@ def test_an_answer_has_the_best_name_first_and_says_what_was_heard(tmp_path, rat
         sf.write(tmp_path / "a.wav", np.concatenate([wave, beyond]), rate, subtype="FLOAT")
         answer = classify.answer(tmp_path / "a.wav", trained, CPU)
         window = np.round(wave * 32768).astype(np.float32) / 32768
-        heard = classify.label(window[None], trained, CPU)
+        heard = classify.predict(window[None], trained, CPU)
         assert (answer["seconds"], answer["of_seconds"]) == (5, 5.5)
         assert answer["count"] == heard.counts[0]
         assert answer["count_score"] == pytest.approx(heard.count_scores[0], abs=1e-4)
@@ -274,9 +274,9 @@ def test_a_long_recording_has_spans_alone(tmp_path):
     assert answer.keys() == {"seconds", "spans"} and answer["seconds"] == 7
     assert answer["spans"][-1] == timeline.Span(5, 7, None, None)
     windows = np.stack([wave[s * RATE : (s + 5) * RATE] for s in range(3)])
-    heard = classify.label(np.round(windows * 32768) / np.float32(32768), trained, CPU)
+    heard = classify.predict(np.round(windows * 32768) / np.float32(32768), trained, CPU)
     found = {span.name for span in answer["spans"]} - {None}
-    assert found and found <= {c for i, c in enumerate(CLASSES) if heard.named[:, i].any()}
+    assert found and found <= {c for i, c in enumerate(CLASSES) if heard.labels[:, i].any()}
 
 
 def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_path):
@@ -288,18 +288,18 @@ def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_p
         nb = len(windows)
         named = np.full((nb, 2), nb == 3)
         scores = np.stack([windows[:, 0], np.arange(nb)], axis=1)
-        return classify.Heard(np.full(nb, nb), windows[:, 0], named, scores, ~named)
+        return classify.Predicted(np.full(nb, nb), windows[:, 0], named, scores, ~named)
 
-    heard, seconds = classify.listen(tmp_path / "a.wav", 10, label)
+    heard, seconds = classify.predict_recording(tmp_path / "a.wav", 10, label)
     assert seconds == 6.2 and heard.counts.tolist() == [2, 2, 3, 3, 3, 1]
     assert heard.count_scores.tolist() == [0.2, 0.2, 0.3, 0.3, 0.3, 0.1]
     assert heard.scores[:, 1].tolist() == [0, 1, 0, 1, 2, 0]
-    assert heard.named[:, 0].tolist() == [False, False, True, True, True, False]
+    assert heard.labels[:, 0].tolist() == [False, False, True, True, True, False]
     assert heard.silent[:, 1].tolist() == [True, True, False, False, False, True]
 
 
 def test_a_recording_of_which_nothing_comes_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(classify, "windows_of", lambda path, rate: iter([]))
-    label = partial(classify.label, trained=trained_networks(), device=CPU)
+    label = partial(classify.predict, trained=trained_networks(), device=CPU)
     with pytest.raises(InputError, match=r"a\.wav: holds no samples"):
-        classify.listen(tmp_path / "a.wav", RATE, label)
+        classify.predict_recording(tmp_path / "a.wav", RATE, label)

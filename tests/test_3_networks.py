@@ -86,7 +86,7 @@ def test_logmel_hears_a_sine_in_its_band_and_silence_as_numbers():
     network = LogMel(10, nb_bins=1025, nb_frames=157, sample_rate=16000).eval()
     assert nb_parameters(network) < 1_000_000
     seconds = torch.arange(80_000) / 16000
-    sine = features.features(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
+    sine = features.stft_magnitude(torch.sin(2 * torch.pi * 1000 * seconds)[None], 2048)
     bands = (network.mel @ sine)[0, 0, :, 80]
     centres = librosa.mel_frequencies(n_mels=66, fmax=8000)[1:-1]
     assert bands.argmax() == np.abs(centres - 1000).argmin()
@@ -120,7 +120,7 @@ def test_logmel_says_how_much_each_frame_weighs_in_its_count():
 def test_networks_are_built_for_every_rate(model, rate, n_fft):
     network = registry.build(model, 7, rate, n_fft, torch.device("cpu")).eval()
     waves = torch.rand(1, 5 * rate)
-    assert network(features.features(waves, n_fft)).shape == (1, 7)
+    assert network(features.stft_magnitude(waves, n_fft)).shape == (1, 7)
 
 
 def test_a_spectrogram_that_is_too_small_is_named():
@@ -159,16 +159,16 @@ def test_the_loss_of_names_and_their_scores_against_every_set():
         for name in range(5):
             share = sum(weight for names, weight in pairs.items() if name in names)
             scores[clip, name] = share / sum(pairs.values())
-    assert loop.names_loss(logits, targets).item() == pytest.approx(sum(losses) / 6)
+    assert loop.labels_loss(logits, targets).item() == pytest.approx(sum(losses) / 6)
     torch.testing.assert_close(heads.scores_of_two(logits), scores)
     # One name is one of k: the loss is cross-entropy.
     expected = nn.functional.cross_entropy(logits[:2], torch.tensor([0, 3]))
-    torch.testing.assert_close(loop.names_loss(logits[:2], targets[:2]), expected)
+    torch.testing.assert_close(loop.labels_loss(logits[:2], targets[:2]), expected)
 
 
 def test_the_loss_of_names_stays_a_number_where_one_name_drowns_the_others():
     logits = torch.tensor([[90.0, 0.0, -5.0], [90.0, 0.0, -5.0]], requires_grad=True)
-    loss = loop.names_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
+    loss = loop.labels_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
     loss.backward()
     one_of_two = math.log(1 + math.exp(-5))
     assert loss.item() == pytest.approx((2 * one_of_two + 5) / 2, rel=1e-4)
@@ -215,9 +215,9 @@ def test_forgotten_names_are_remembered():
     network = registry.build("asc", 2 + 3, 4000, 256, torch.device("cpu")).eval()
     spectrograms = torch.rand(2, 1, 129, 313)
     before = network(spectrograms)
-    forgotten = heads.forget_names(network)
+    label_head = heads.cut_label_head(network)
     assert torch.allclose(network(spectrograms), before[:, :2])
-    assert torch.allclose(heads.remember_names(network, forgotten)(spectrograms), before)
+    assert torch.allclose(heads.join_label_head(network, label_head)(spectrograms), before)
     assert network(spectrograms).shape == (2, 2)
     # Of a counter that learned no names there is nothing to remember.
-    assert heads.remember_names(network, {})(spectrograms).shape == (2, 2)
+    assert heads.join_label_head(network, {})(spectrograms).shape == (2, 2)

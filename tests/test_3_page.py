@@ -13,7 +13,7 @@ from conftest import load_script
 
 from crs_lib import InputError
 from pipeline.evaluation import plots
-from pipeline.inference import classify
+from pipeline.inference import classify, recording_plots
 from pipeline.inference.timeline import Span
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def classifier(spectrograms):
 counter.forward = classifier.forward = counter  # neither has attention
 
 
-def ears_of(page, synthetic=False, most_minutes=1):
+def setup_of(page, synthetic=False, most_minutes=1):
     content = {
         "classes": ["clock_tick", "dog", "sea_waves"],
         "constants": {"N_FFT": 256, "SAMPLE_RATE": RATE},
@@ -54,7 +54,7 @@ def ears_of(page, synthetic=False, most_minutes=1):
     }
     networks = {"counter": counter, "single": classifier, "two_label": classifier}
     trained = {task: (network, content) for task, network in networks.items()}
-    return page.Ears(trained, CPU, most_minutes, 7)
+    return page.Setup(trained, CPU, most_minutes, 7)
 
 
 def tone(path, frequency, level=0.2, seconds=5, rate=RATE):
@@ -69,14 +69,16 @@ def tone(path, frequency, level=0.2, seconds=5, rate=RATE):
 def test_a_recording_is_shown_as_it_is_answered(page, tmp_path, monkeypatch):
     """Scores as they are, those of the timeline to hundredths, silence without any."""
     drawn, done = [], []
-    monkeypatch.setattr(plots, "draw_recording", lambda *given: drawn.append(given) or "figure")
+    monkeypatch.setattr(
+        recording_plots, "draw_recording", lambda *given: drawn.append(given) or "figure"
+    )
     monkeypatch.setattr(plots, "finish", lambda *given: done.append(("finish", *given)))
     monkeypatch.setattr(plots.plt, "close", lambda figure: done.append(("close", figure)))
     path = tone(tmp_path / "a.wav", 900, seconds=3)
     for synthetic in (False, True):
-        ears = ears_of(page, synthetic)
-        title, scores, rows, figure = page.hear(path, ears)
-        answer = classify.answer(Path(path), ears.trained, CPU)
+        setup = setup_of(page, synthetic)
+        title, scores, rows, figure = page.show_recording(path, setup)
+        answer = classify.answer(Path(path), setup.trained, CPU)
         two = 1 / (1 + np.exp(2 - 6))  # all of it lies in the upper half
         assert title == f"## sea_waves + dog\ntwo classes ({two:.2f})"
         pairs = {name: np.exp(total) for name, total in {"cd": 1, "cs": 3, "ds": 4}.items()}
@@ -92,19 +94,19 @@ def test_a_recording_is_shown_as_it_is_answered(page, tmp_path, monkeypatch):
         done.clear()
     (name, given, magnitudes, attention, rate) = drawn[0]
     assert (name, given, attention, rate) == ("a.wav", answer, None, RATE)
-    columns = classify.columns_of(Path(path), 3.0, ears.trained, CPU)
+    columns = classify.columns_of(Path(path), 3.0, setup.trained, CPU)
     np.testing.assert_array_equal(magnitudes, columns[0])
 
 
 def test_of_silence_no_scores_are_shown_nor_of_a_long_recording(page, tmp_path):
-    ears = ears_of(page)
-    title, scores, rows, figure = page.hear(tone(tmp_path / "a.wav", 100, level=0), ears)
-    assert (title, scores) == ("## Nothing heard", None)
-    assert rows == [[0, 5.0, "nothing heard", None]] and figure.axes
-    title, scores, rows, _ = page.hear(tone(tmp_path / "b.wav", 100, seconds=7.25), ears)
+    setup = setup_of(page)
+    title, scores, rows, figure = page.show_recording(tone(tmp_path / "a.wav", 100, level=0), setup)
+    assert (title, scores) == ("## Silence", None)
+    assert rows == [[0, 5.0, "silence", None]] and figure.axes
+    title, scores, rows, _ = page.show_recording(tone(tmp_path / "b.wav", 100, seconds=7.25), setup)
     assert (title, scores) == ("## A timeline of 7.2 seconds", None)
     assert rows == [[0, 7.25, "sea_waves", 0.84]]  # the share e^3 / (1 + e + e^3)
-    assert page.hear(None, ears) == ("", None, [], None)
+    assert page.show_recording(None, setup) == ("", None, [], None)
 
 
 def test_headlines(page):
@@ -112,21 +114,23 @@ def test_headlines(page):
     assert page.headline(one) == "## dog\none class (0.74)"
     two = {"count": 2, "names": ["rain", "dog"], "count_score": 0.5, "seconds": 5.0}
     assert page.headline(two) == "## rain + dog\ntwo classes (0.50)"
-    assert page.headline({**one, "count": 0, "names": []}) == "## Nothing heard"
+    assert page.headline({**one, "count": 0, "names": []}) == "## Silence"
     assert page.headline({"seconds": 61.26}) == "## A timeline of 61.3 seconds"
 
 
 def test_what_cannot_be_heard_is_said_by_its_name_alone(page, tmp_path):
     (tmp_path / "a.wav").write_text("no sound")
-    ears = ears_of(page)
-    title, *nothing = page.hear(str(tmp_path / "a.wav"), ears)
+    setup = setup_of(page)
+    title, *nothing = page.show_recording(str(tmp_path / "a.wav"), setup)
     assert title.startswith("a.wav: cannot be read as sound") and str(tmp_path) not in title
     assert nothing == [None, [], None]
-    title, *nothing = page.hear(tone(tmp_path / "b.wav", 100, seconds=75, rate=400), ears)
+    title, *nothing = page.show_recording(
+        tone(tmp_path / "b.wav", 100, seconds=75, rate=400), setup
+    )
     long = "b.wav lasts 1.2 minutes, more than 1: python predict.py takes any length"
     assert title == long and nothing == [None, [], None]
     with pytest.raises(InputError, match=r"^b\.wav lasts 1\.2 minutes"):
-        page.levelled_clip(str(tmp_path / "b.wav"), RATE, ears)
+        page.levelled_clip(str(tmp_path / "b.wav"), RATE, setup)
 
 
 @pytest.mark.parametrize(("beyond", "refused"), [(0, False), (1, True)])
@@ -135,7 +139,7 @@ def test_a_recording_of_the_most_minutes_is_taken_and_a_sample_more_is_not(
 ):
     sf.write(tmp_path / "a.wav", np.zeros(2 * 60 * 200 + beyond), 200)
     try:
-        page.refuse_long(str(tmp_path / "a.wav"), ears_of(page, most_minutes=2))
+        page.refuse_long(str(tmp_path / "a.wav"), setup_of(page, most_minutes=2))
     except InputError:
         assert refused
     else:
@@ -162,7 +166,9 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
 ):
     """A low hum that is loud and a soft hiss, which clicks so loud that the mixture is scaled."""
     minds, heard = [], []
-    monkeypatch.setattr(plots, "draw_mind", lambda *given: minds.append(given) or "curve")
+    monkeypatch.setattr(
+        plots, "draw_score_over_level", lambda *given: minds.append(given) or "curve"
+    )
     monkeypatch.setattr(page, "finished", lambda *given: given)
     rng, time = np.random.default_rng(0), np.arange(5 * RATE) / RATE
     waves = [0.5 * np.sin(2 * np.pi * 150 * time), 0.01 * rng.standard_normal(5 * RATE)]
@@ -171,15 +177,15 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
     for path, wave in zip(paths, waves, strict=True):
         sf.write(path, np.round(wave * 32768) / 32768, RATE)
     waves = [sf.read(path)[0] for path in paths]
-    ears = ears_of(page)
+    setup = setup_of(page)
 
-    def hear(path, ears):
+    def hear(path, setup):
         heard.append((Path(path).name, *sf.read(path)))
         return "title", "scores", "rows", "picture"
 
-    monkeypatch.setattr(page, "hear", hear)
-    *found, (rate, samples), curve = page.mix(*paths, level_db, ears)
-    assert found == ["title", "scores", "rows", "picture"] and curve == ("curve", ears)
+    monkeypatch.setattr(page, "show_recording", hear)
+    *found, (rate, samples), curve = page.mix(*paths, level_db, setup)
+    assert found == ["title", "scores", "rows", "picture"] and curve == ("curve", setup)
     expected = mixture_of(*waves, level_db)
     ((name, written, written_rate),) = heard
     assert (name, written_rate, rate) == ("hum + a hiss.wav", RATE, RATE)
@@ -199,16 +205,16 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
 
 
 def test_without_two_sounds_nothing_is_mixed(page, tmp_path):
-    ears = ears_of(page)
+    setup = setup_of(page)
     good, silent = tone(tmp_path / "a.wav", 100), tone(tmp_path / "s.wav", 100, level=1e-4)
     for pair in ((None, good), (good, None), (None, None)):
-        assert page.mix(*pair, 0, ears) == ("Choose two sounds.", None, [], None, None, None)
+        assert page.mix(*pair, 0, setup) == ("Choose two sounds.", None, [], None, None, None)
     for pair in ((silent, good), (good, silent)):
-        title, *nothing = page.mix(*pair, 0, ears)
+        title, *nothing = page.mix(*pair, 0, setup)
         assert title == "s.wav is silent: there is nothing to mix"
         assert nothing == [None, [], None, None, None]
     (tmp_path / "x.wav").write_text("no sound")
-    title, *_ = page.mix(good, str(tmp_path / "x.wav"), 0, ears)
+    title, *_ = page.mix(good, str(tmp_path / "x.wav"), 0, setup)
     assert title.startswith("x.wav: cannot be read as sound")
 
 
@@ -216,7 +222,7 @@ def test_a_clip_with_one_second_of_sound_is_mixed_at_its_level(page, tmp_path):
     wave = np.zeros(5 * RATE)
     wave[:RATE] = 0.4 * np.sin(0.3 * np.arange(RATE))
     sf.write(tmp_path / "a.wav", np.concatenate([wave, np.ones(RATE)]), RATE, subtype="FLOAT")
-    clip = page.levelled_clip(str(tmp_path / "a.wav"), RATE, ears_of(page))
+    clip = page.levelled_clip(str(tmp_path / "a.wav"), RATE, setup_of(page))
     assert clip.shape == wave.shape and np.sqrt(np.mean(clip**2)) == pytest.approx(0.1)
     assert np.corrcoef(clip, wave)[0, 1] > 0.9999
 
@@ -226,7 +232,7 @@ def test_a_clip_with_one_second_of_sound_is_mixed_at_its_level(page, tmp_path):
 
 @pytest.mark.parametrize("synthetic", [False, True])
 def test_the_introduction_has_the_classes_and_the_limits(page, synthetic):
-    text = page.introduction(ears_of(page, synthetic, most_minutes=4))
+    text = page.introduction(setup_of(page, synthetic, most_minutes=4))
     assert ("**SYNTHETIC: trained on the synthetic set" in text) == synthetic
     assert "know 3 classes, one or two at a time: clock tick, dog, sea waves." in text
     assert "Up to 4 minutes and 7 MB; beyond 6 seconds a recording gets a timeline." in text
@@ -238,9 +244,9 @@ def test_a_span_of_no_score_stays_without_one(page, tmp_path, monkeypatch):
     answer = {"seconds": 5.0, "spans": spans, "count": 1, "names": ["dog"], "count_score": 1.0}
     monkeypatch.setattr(classify, "answer", lambda *given: {**answer, "scores": {"dog": 0.0}})
     path = tone(tmp_path / "a.wav", 100)
-    _, scores, rows, _ = page.hear(path, ears_of(page))
+    _, scores, rows, _ = page.show_recording(path, setup_of(page))
     assert scores == {"dog": 0.0}
-    assert rows == [[0, 2, "dog", 0.0], [2, 5.0, "nothing heard", None]]
+    assert rows == [[0, 2, "dog", 0.0], [2, 5.0, "silence", None]]
 
 
 def test_the_page_asks_for_the_first_sound_then_the_second_then_the_level(page):
@@ -255,32 +261,32 @@ def test_the_page_asks_for_the_first_sound_then_the_second_then_the_level(page):
         return make(*given, **{"elem_id": named["label"], **named})
 
     page.gr.Audio.side_effect, page.gr.Slider.side_effect = unnamed, make
-    ears, clips = ears_of(page), {"dog: dog1.wav": "x/dog1.wav"}
+    setup, clips = setup_of(page), {"dog: dog1.wav": "x/dog1.wav"}
     page.gr.Dropdown.side_effect = make
-    page.page(ears, clips)
+    page.page(setup, clips)
     assert page.gr.Blocks.call_args.kwargs["analytics_enabled"] is False
     assert made["level"].given == (-30, 30, 0)
     sounds = [made["first"], made["second"], made["level"]]
     events = (made["first"].change, made["second"].change, made["level"].release)
     for event in events:
         function, inputs, outputs = event.call_args.args
-        assert function.func is page.mix and function.keywords == {"ears": ears}
+        assert function.func is page.mix and function.keywords == {"setup": setup}
         assert inputs == sounds and len(outputs) == 6 and outputs[4] is made["the mixture"]
     function, heard, outputs = made["recording"].change.call_args.args
-    assert function.func is page.hear and heard is made["recording"] and len(outputs) == 4
+    assert function.func is page.show_recording and heard is made["recording"] and len(outputs) == 4
     for side in ("first", "second"):
         chosen, choice, sound = made[f"{side}_clip"].change.call_args.args
         assert made[f"{side}_clip"].given == (["dog: dog1.wav"],)
         assert chosen("dog: dog1.wav") == "x/dog1.wav"
         assert choice is made[f"{side}_clip"] and sound is made[side]
     made.clear()
-    page.page(ears, {})
+    page.page(setup, {})
     assert {"first", "second"} <= made.keys() and "first_clip" not in made  # nothing to choose from
 
 
 def test_the_page_is_served_here_alone(page, capsys):
     blocks = MagicMock()
-    page.serve(blocks, 7861, ears_of(page), [Path("x")])
+    page.serve(blocks, 7861, setup_of(page), [Path("x")])
     given = blocks.launch.call_args.kwargs
     assert (given["server_name"], given["server_port"]) == ("127.0.0.1", 7861)
     assert given["share"] is False and given["max_file_size"] == "7mb"
@@ -288,7 +294,7 @@ def test_the_page_is_served_here_alone(page, capsys):
     assert "open  http://127.0.0.1:7861  in" in capsys.readouterr().out
     blocks.launch.side_effect = OSError("in use")
     with pytest.raises(InputError, match=r"^--port 7861 is taken, or no page can be: in use$"):
-        page.serve(blocks, 7861, ears_of(page), [])
+        page.serve(blocks, 7861, setup_of(page), [])
 
 
 @pytest.mark.parametrize("has_clips", [False, True])
@@ -310,11 +316,11 @@ def test_the_constants_of_the_app_reach_the_page(page, monkeypatch, tmp_path, ha
     for name, value in {**values, "MOST_MINUTES": 9, "DEVICE": "cpu", "THREADS": 2}.items():
         monkeypatch.setattr(app, name, value)
     app.main()
-    ears = page.Ears("trained", CPU, most_minutes=9, most_mb=5)
+    setup = page.Setup("trained", CPU, most_minutes=9, most_mb=5)
     clips = {"dog: dog1.wav": str(folder / "dog" / "dog1.wav")} if has_clips else {}
     assert asked == [
         ("cpu", 2),
         ("m", 3, 8000, "asc", "logmel", CPU),
-        (ears, clips),
-        ("blocks", 7862, ears, [folder] if has_clips else []),
+        (setup, clips),
+        ("blocks", 7862, setup, [folder] if has_clips else []),
     ]

@@ -8,9 +8,9 @@ import pytest
 from conftest import load_script
 
 import crs_lib
-from pipeline.evaluation import metrics
+from pipeline.evaluation import strategies
 
-FLOW = "flow.{}.exact_set_balanced"
+FLOW = "flow.{}.exact_match_balanced"
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def put_summary(folder, name, figures, nb_sets=5, **more):
 def put_trainings(folder, name, runs):
     """Finished runs: (seconds, threads, set, device, epochs), no epochs in a flow."""
     for number, (seconds, threads, of_set, device, nb_epochs) in enumerate(runs):
-        record = {"seconds": seconds, "set": of_set, "machine": {"threads": threads}}
+        record = {"format": 2, "seconds": seconds, "set": of_set, "machine": {"threads": threads}}
         record["machine"]["device"] = device
         (folder / name / str(number)).mkdir(parents=True)
         record |= {"history": [0] * nb_epochs} if nb_epochs is not None else {}
@@ -92,14 +92,14 @@ def test_aims_are_beside_what_was_reached_and_what_is_missing(tables, monkeypatc
     assert note.startswith("\\* The choices of networks")
 
 
-def test_the_best_and_the_worst_way_are_among_those_not_told_the_count(tables, tmp_path):
-    means = dict.fromkeys(metrics.WAYS, 0.5)
-    means |= {"true_count": 0.9, "rival_true_count": 0.05, "with_counter": 0.62}
-    means |= {"one_network_for_names": 0.7, "no_counter": 0.1, "together": 0.6}
-    del means["one_network"], means["together_true_count"]  # a flow may lack some
+def test_the_best_and_the_worst_strategy_are_among_those_without_the_oracle_count(tables, tmp_path):
+    means = dict.fromkeys(strategies.STRATEGIES, 0.5)
+    means |= {"oracle_count": 0.9, "baseline_oracle_count": 0.05, "with_counter": 0.62}
+    means |= {"joint_for_exact_match": 0.7, "no_counter": 0.1, "ensemble": 0.6}
+    del means["joint"], means["ensemble_oracle_count"]  # a flow may lack some
     figures = {FLOW.format(way): figure(mean) for way, mean in means.items()}
     gains = {}
-    for number, (better, worse) in enumerate(metrics.GAINS):
+    for number, (better, worse) in enumerate(strategies.GAINS):
         gains[better, worse] = -0.3 + 0.011 * number
         figures[f"flow.gain.{better}_over_{worse}"] = figure(gains[better, worse])
     put_summary(tmp_path, "4k", figures)
@@ -110,22 +110,22 @@ def test_the_best_and_the_worst_way_are_among_those_not_told_the_count(tables, t
         low, high, least, most = (f"{gain + off:.1f}" for off in (-4, 3, -reach, reach))
         return f"{gain:.1f} points ({low} to {high}; over sets {least} to {most})"
 
-    best, worst = (metrics.WAYS[way] for way in ("one_network_for_names", "no_counter"))
-    gained = points("one_network_for_names")
-    assert f"the best of the 7 ways that are not told the true count: *{best}*, 70.0 " in text
-    assert f"70.0 (66.0 to 73.0) % and {gained} over no counter; by the worst: *{worst}*, " in text
+    best, worst = (strategies.STRATEGIES[way] for way in ("joint_for_exact_match", "no_counter"))
+    gained = points("joint_for_exact_match")
+    assert f"the 7 strategies without the oracle count: the best is *{best}*, 70.0 " in text
+    assert f"70.0 (66.0 to 73.0) % and {gained} over the baseline; the worst is *{worst}*, " in text
     assert f"*{worst}*, 10.0 (6.0 to 13.0) %. Of 100 answers" in text
-    assert ", 10.0 have wrong names even with the true count given, and counting costs 28.0" in text
+    assert ", 10.0 have wrong labels even with the oracle count, and counting costs 28.0" in text
     shown = re.findall(r"[-\d.]+ points \(.*?\)", text)
     assert shown == [
         gained,
-        points("for_names"),
-        points("true_count"),
-        points("rival_for_names"),
-        points("rival_true_count"),
-        points("true_count", "rival_true_count"),
-        points("together"),
-        points("together", "for_names"),
+        points("with_counter_for_exact_match"),
+        points("oracle_count"),
+        points("baseline_with_counter_for_exact_match"),
+        points("baseline_oracle_count"),
+        points("oracle_count", "baseline_oracle_count"),
+        points("ensemble"),
+        points("ensemble", "with_counter_for_exact_match"),
     ]
 
 
@@ -136,7 +136,7 @@ def test_what_is_confused_most_is_listed(tables, tmp_path):
     pairs = [("b_x+c", 0.7, 0.1), ("b_x+d", 0.6, 0.6), ("b_x+e", 0.5, 0.2), ("c+d", 0.4, 0.5)]
     pairs += [("c+e", 0.3, 0.3), ("d+e", 0.1, 0.7), ("d+f", 0.95, 0.4)]
     rows += [(pair, 60, counted, named, 0.05) for pair, counted, named in pairs]
-    columns = ["truth", "clips", "counted_right", "named_right", "exact_set"]
+    columns = ["truth", "clips", "counted_right", "oracle_exact_match", "exact_match"]
     (tmp_path / "4k").mkdir()
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "4k/summary_4k_5_pairs.csv", index=False)
     put_summary(tmp_path, "4k", {})
@@ -145,10 +145,13 @@ def test_what_is_confused_most_is_listed(tables, tmp_path):
     assert [row[:2] for row in found] == [
         *(["counting single clips", names] for names in ("c", "e", "b x")),
         *(["counting mixtures", names] for names in ("d, e", "c, e", "c, d", "b x, e", "b x, d")),
-        *(["naming mixtures", names] for names in ("b x, c", "b x, e", "c, e", "d, f", "c, d")),
+        *(
+            ["classifying mixtures", names]
+            for names in ("b x, c", "b x, e", "c, e", "d, f", "c, d")
+        ),
     ]
     assert found[1][2:] == ["6", "30", "20", "13"] and found[3][2:] == ["60", "10", "70", "5"]
-    wanted = ["clips", "counted right", "named right, true count", "count and names"]
+    wanted = ["clips", "counted right", "exact match, oracle count", "exact match"]
     assert [cell.strip() for cell in head.strip("|").split("|")][2:] == wanted
 
 

@@ -136,6 +136,7 @@ def test_a_header_says_what_the_run_was_made_of(tmp_path):
     header = run_records.header(run, {"device": "mine"})
     versions = header.pop("versions")
     assert header == {
+        "format": 2,
         "script": crs_lib.SINGLE,
         "model": "isocc",
         "set": 3,

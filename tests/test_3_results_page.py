@@ -134,12 +134,14 @@ def test_each_mistake_has_its_own_sound_and_spectrogram(script, monkeypatch, tmp
 
     drawn = {}
     monkeypatch.setattr(script, "sounds_of", sounds_of)
-    monkeypatch.setattr(script.features, "features", lambda sounds, n_fft: (n_fft * sounds)[:, None])
+    monkeypatch.setattr(
+        script.features, "stft_magnitude", lambda sounds, n_fft: (n_fft * sounds)[:, None]
+    )
     monkeypatch.setattr(script, "SAMPLE_RATE", 8000)
     monkeypatch.setattr(
         script.plots, "plot_spectrogram", lambda path, *given: drawn.update({path: given})
     )
-    found, reason = script.seen_and_heard(mistakes, runs, tmp_path)
+    found, reason = script.players_of(mistakes, runs, tmp_path)
     assert reason == "no data of set 2" and set(found) == {0, 1, 2, 4}
     assert len(drawn) == 4
     for row, (picture, wav) in found.items():
@@ -149,7 +151,7 @@ def test_each_mistake_has_its_own_sound_and_spectrogram(script, monkeypatch, tmp
         synthetic, spectrogram, rate = drawn[picture]
         assert (synthetic, rate) == (number == 3, 8000)
         assert spectrogram.tolist() == pytest.approx([level * (100 + number)] * 3)
-    assert script.seen_and_heard(mistakes[:0], runs, tmp_path) == ({}, "")
+    assert script.players_of(mistakes[:0], runs, tmp_path) == ({}, "")
 
 
 def test_the_flows_of_sets_that_were_asked_for_are_found(script, monkeypatch, tmp_path):
@@ -211,13 +213,14 @@ def shown(script, monkeypatch, tmp_path, capsys):
             path.with_name(kind).write_text(kind)
         return [path.with_name(kind) for kind in kinds]
 
-    def seen_and_heard(mistakes, of_sets, folder):
+    def players_of(mistakes, of_sets, folder):
         """One mistake of four has a sound."""
         (folder / "seen").write_text("seen")
         return {2: (folder / "seen", b"heard")}, f"no data of {list(of_sets)}"
 
     monkeypatch.setattr(script.plots, "plot_summary", plot_summary)
-    monkeypatch.setattr(script, "seen_and_heard", seen_and_heard)
+    monkeypatch.setattr(script.plots, "draw_missing", lambda *_: None)
+    monkeypatch.setattr(script, "players_of", players_of)
     script.main()
     source = (runs / "report.html").read_text()
     return script, source, pd.concat(tables, ignore_index=True), capsys.readouterr().out
@@ -228,13 +231,16 @@ def test_the_page_holds_the_figures_of_the_runs_it_names(shown, tmp_path):
     found = summary.summarise(tmp_path / "runs", FLOWS, tmp_path / "s.json")
     note, rows = summary.summary_rows(found)
     cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in source.split("<tr>")[1:]]
-    assert [[cell.replace("&#39;", "'") for cell in row] for row in cells] == rows
+    first = summary.summary_rows(found, summary.HEADLINE)[1]
+    assert [[cell.replace("&#39;", "'") for cell in row] for row in cells] == [*first, *rows]
+    assert len(first) == 1 + len(summary.HEADLINE) < len(rows)
+    assert source.index("<details>\n<summary>Every figure") < source.index(rows[5][0])
     assert f"<p>{note}</p>" in source
     shown = re.findall(r'"data:image/png;base64,(.*)" alt="(.*)"', source)
     kinds = ["confusion", "pairs", "counter", "seen"]
     assert [base64.b64decode(content).decode() for content, _ in shown] == kinds
     clip = script.worst_mistakes(answers)["clip"][2]
-    alts = ("confusion", "the flow names", "the counter", f"spectrogram of {clip}")
+    alts = ("confusion", "exact match of the flow", "the counter", f"spectrogram of {clip}")
     for (_, alt), words in zip(shown, alts, strict=True):
         assert words in alt
     for number in (3, 1):
@@ -254,7 +260,7 @@ def test_the_page_holds_the_figures_of_the_runs_it_names(shown, tmp_path):
     worst = script.worst_mistakes(answers).iloc[0]
     article = source[source.index("<article>") : source.index("</article>")]
     named, given = (worst[key].replace("+", " + ") for key in ("truth", "with_counter"))
-    assert f"<h3>1. {named}, heard as {given}</h3>" in article
+    assert f"<h3>1. {named}, predicted {given}</h3>" in article
     sure = f"{100 * worst['sure']:.0f} % sure: count {worst['count']}\n({worst['chance']:.2f}), "
     assert sure + worst["scores"] in article
     second = f" and {worst['recording_b']}" if worst["recording_b"] else ""

@@ -68,25 +68,28 @@ ROWS = [
 ]
 
 
+NAMES = {row["file"]: row["file"] for row in ROWS}
+
+
 def test_the_table_to_the_letter(script):
     """Names in the order of the answer, a cut beyond a tenth of a second said, spans a line each.
 
     `of_seconds` of 5.1 is not beyond.
     """
     table = [
-        "recording       classes   names and scores",
+        "recording       classes   labels and scores",
         "one.wav         1 (0.54)  rain 0.61",
         "two, it is.wav  2 (0.92)  rooster 0.87, dog 0.13  (in its first 5 s)",
         "none.wav        not read",
-        "quiet.wav       0 (1.00)  nothing heard",
+        "quiet.wav       0 (1.00)  silence",
         "long.wav        timeline  1:02:05.5",
-        "                0:00:00.0 - 0:00:59.0  nothing heard",
+        "                0:00:00.0 - 0:00:59.0  silence",
         "                0:00:59.0 - 1:01:01.0  sneezing 0.75",
         "                1:00:00.0 - 1:02:05.5  rain 1.00",
     ]
-    assert list(script.as_table(iter(ROWS), False, 14)) == table
+    assert list(script.as_table(iter(ROWS), False, NAMES)) == table
     note = "SYNTHETIC: these networks were trained on the synthetic set, not on real recordings"
-    assert list(script.as_table(iter(ROWS), True, 14)) == [note, *table, note]
+    assert list(script.as_table(iter(ROWS), True, NAMES)) == [note, *table, note]
 
 
 def test_the_clock_counts_tenths_minutes_and_hours(script):
@@ -228,12 +231,15 @@ def test_each_file_is_answered_in_turn_and_written_where_asked(
 
 def test_a_picture_is_of_the_columns_of_what_was_heard(script, monkeypatch):
     from pipeline.evaluation import plots
+    from pipeline.inference import recording_plots
 
     done = []
     columns = ("spectrogram", "attention", 4000)
     monkeypatch.setattr(classify, "columns_of", lambda *given: done.append(given) or columns)
-    monkeypatch.setattr(plots, "draw_recording", lambda *given: done.append(given) or "figure")
-    monkeypatch.setattr(plots, "save_picture", lambda *given: done.append(given))
+    monkeypatch.setattr(
+        recording_plots, "draw_recording", lambda *given: done.append(given) or "figure"
+    )
+    monkeypatch.setattr(plots, "save_plot", lambda *given: done.append(given))
     answer = {"seconds": 5.0, "of_seconds": 6.0}
     script.draw(Path("x/a.wav"), Path("out/a.png"), answer, TRAINED, CPU)
     assert done == [
@@ -246,7 +252,7 @@ def test_a_picture_is_of_the_columns_of_what_was_heard(script, monkeypatch):
 @pytest.mark.parametrize(
     ("form", "first"),
     [
-        ("", "recording   classes   names and"),
+        ("", "recording   classes   labels and"),
         ("JSON", '{\n"synthetic": true'),
         ("CSV", "file,start,"),
     ],
@@ -254,7 +260,9 @@ def test_a_picture_is_of_the_columns_of_what_was_heard(script, monkeypatch):
 def test_the_constants_choose_networks_and_form(script, monkeypatch, capsys, tmp_path, form, first):
     asked = []
     monkeypatch.setattr(classify, "answer", answered)
-    monkeypatch.setattr(script.choose_weights, "load", lambda *given: asked.append(given) or TRAINED)
+    monkeypatch.setattr(
+        script.choose_weights, "load", lambda *given: asked.append(given) or TRAINED
+    )
     monkeypatch.setattr(script.registry, "choose_device", lambda *given: asked.append(given) or CPU)
     values = {"MODELS": "m", "SET": 3, "SAMPLE_RATE": 8000, "COUNTER_MODEL": "asc"}
     values |= {"CLASSIFIER_MODEL": "logmel", "DEVICE": "cuda:1", "THREADS": 2}
@@ -305,3 +313,13 @@ def test_what_is_only_printed_may_share_a_name(script, monkeypatch, capsys):
     monkeypatch.setattr(script, "RECORDINGS", ["x/a.wav", "y/a.wav"])
     assert script.main() == 0
     assert capsys.readouterr().out.count("/a.wav") == 2
+
+
+def test_a_recording_is_shown_by_its_name_where_no_other_has_it(script):
+    paths = [Path("a/b/dog.wav"), Path("c/dog.wav"), Path("c/very/long/path/rain.wav")]
+    names = script.shown_names(paths)
+    assert list(names.values()) == ["a/b/dog.wav", "c/dog.wav", "rain.wav"]
+    assert list(names) == [str(path) for path in paths]
+    rows = [{"file": "c/very/long/path/rain.wav", "error": "x"}, {"file": "c/dog.wav", "error": ""}]
+    _, *lines = script.as_table(iter(rows), False, names)
+    assert lines == ["rain.wav     not read", "c/dog.wav    not read"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import crs_lib
-from pipeline.evaluation import markdown, metrics, run_records, summary
+from pipeline.evaluation import markdown, metrics, run_records, strategies, summary
 
 FLOWS = [f"{crs_lib.FLOW}_asc-isocc_set{number}_4k" for number in (3, 1)]
 TASKS = {  # task -> script and network
@@ -33,13 +33,13 @@ def predicted(number, seed):
             "recording_b": [*[""] * len(singles), *(str(100 * number + i) for i in range(12))],
             "truth": truth,
             "count": rng.integers(1, 3, len(truth)),
-            "giveaway_count": rng.integers(1, 3, len(truth)),
+            "shortcut_count": rng.integers(1, 3, len(truth)),
             "pair": rng.permutation(truth),
             **{f"score_{name}": rng.random(len(truth)) for name in "abc"},
         }
     )
-    right = rng.random((1 + len(metrics.WAYS), len(truth))) < rng.random((13, 1))
-    for name, of_way in zip(["names", *metrics.WAYS], right, strict=True):
+    right = rng.random((1 + len(strategies.STRATEGIES), len(truth))) < rng.random((13, 1))
+    for name, of_way in zip(["labels", *strategies.STRATEGIES], right, strict=True):
         table[name] = np.where(of_way, truth, "d")
     return table
 
@@ -47,6 +47,7 @@ def predicted(number, seed):
 def put_run(results, folder, number, script, model, table, written, **more):
     """A finished run by hand, last written at a time of so many seconds."""
     record = {
+        "format": 2,
         "script": script,
         "model": model,
         "set": number,
@@ -123,19 +124,22 @@ def test_every_figure_is_of_the_run_of_its_task(made):
         ("counter", metrics.counter_figures),
         ("single", metrics.single_figures),
         ("two_label", metrics.two_label_figures),
-        ("flow", metrics.flow_figures),
+        ("flow", strategies.flow_figures),
     ):
         tables = [predicted(number, SEEDS[task]).astype({"recording_a": str}) for number in (3, 1)]
         if task == "single":
             tables = [table[table["recording_b"] == ""] for table in tables]
         for name, figure in metrics.with_intervals(of_task, tables).items():
-            place = "audit" if name == "giveaway_balanced" else task
+            place = "audit" if name == "shortcut_balanced" else task
             expected[f"{place}.{name}"] = figure
     assert set(figures) == set(expected)
     for name, figure in expected.items():
         assert {**figures[name], "sets": 0} == pytest.approx({**figure, "sets": 0}), name
         assert figures[name]["sets"] == pytest.approx(figure["sets"]), name
-    assert "flow.gain.together_over_for_names" in figures and "audit.giveaway_balanced" in figures
+    assert (
+        "flow.gain.ensemble_over_with_counter_for_exact_match" in figures
+        and "audit.shortcut_balanced" in figures
+    )
     # By hand: of twelve mixtures and nine single clips of set 3.
     table = predicted(3, SEEDS["counter"])
     right = table["count"] == np.where(table["recording_b"] == "", 1, 2)
@@ -179,18 +183,18 @@ def test_the_tables_beside_a_summary_show_its_figures(made):
     pairs = pd.read_csv(path.with_name("summary_4k_2_pairs.csv"))
     both = pd.concat([predicted(3, 5), predicted(1, 5)])
     assert list(pairs) == [
-        "truth", "clips", "counted_right", "named_right", "exact_set", "synthetic"
+        "truth", "clips", "counted_right", "oracle_exact_match", "exact_match", "synthetic"
     ]  # fmt: skip
     for row in pairs.itertuples():
         clips = both[both["truth"] == row.truth]
         exact = (clips["with_counter"] == row.truth).mean()
-        assert (row.clips, row.exact_set) == (len(clips), pytest.approx(exact, abs=5e-5))
+        assert (row.clips, row.exact_match) == (len(clips), pytest.approx(exact, abs=5e-5))
     assert len(pairs) == 6 and not pairs["synthetic"].any()
     note, (head, *rows) = summary.summary_rows(found)
     table = f"{note}\n\n{markdown.markdown_table(head, rows)}\n"
     assert path.with_suffix(".md").read_text() == table
     for kind, (head, *rows) in (
-        ("ways", summary.way_rows(found["figures"])),
+        ("strategies", summary.strategy_rows(found["figures"])),
         ("audit", markdown.audit_rows(found["audit"], [3, 1])),
     ):
         text = path.with_name(f"summary_4k_2_{kind}.md").read_text()
@@ -209,7 +213,7 @@ def test_a_summary_without_audits_leaves_no_older_ones_table(made, tmp_path):
     found = summary.summarise(tmp_path, FLOWS, path)
     assert found["audit"] == {} and not list(tmp_path.glob("s_2_audit*"))
     assert found["synthetic"] and pd.read_csv(tmp_path / "s_2_pairs.csv")["synthetic"].all()
-    for kind in ("", "_ways"):
+    for kind in ("", "_strategies"):
         assert (tmp_path / f"s_2{kind}.md").read_text().startswith("SYNTHETIC data.")
     assert ",True" in (tmp_path / "s_2.csv").read_text()
     alone = summary.summarise(tmp_path, FLOWS[1:], path)
@@ -290,12 +294,12 @@ def test_rows_of_a_summary_name_figures_that_there_are(made):
     assert {name for name, _ in summary.SUMMARY_ROWS} <= set(found)
     for name, label in summary.SUMMARY_ROWS:
         assert ("(points)" in label) == name.startswith("flow.gain."), name
-        assert ("true count" in label) == ("true_count" in name), name
-        by_threshold = name.endswith("for_names.exact_set_balanced")
-        assert ("threshold of two" in label) == by_threshold, name
-        assert ("one network" in label) == ("one_network" in name), name
-        assert ("together" in label) == ("together" in name), name
-        assert ("give-aways" in label) == ("giveaway" in name), name
+        assert ("oracle count" in label) == ("oracle_count" in name), name
+        is_optimised = "for_exact_match" in name
+        assert ("optimised for exact match" in label) == is_optimised, name
+        assert ("joint network" in label) == ("joint" in name), name
+        assert ("ensemble" in label) == ("ensemble" in name), name
+        assert ("shortcut baseline" in label) == ("shortcut" in name), name
     assert len(dict(summary.SUMMARY_ROWS)) == len(summary.SUMMARY_ROWS) == 26
-    balanced = [name for name, _ in summary.SUMMARY_ROWS if name.endswith("exact_set_balanced")]
-    assert balanced == [f"flow.{way}.exact_set_balanced" for way in metrics.WAYS]
+    balanced = [name for name, _ in summary.SUMMARY_ROWS if name.endswith("exact_match_balanced")]
+    assert balanced == [f"flow.{way}.exact_match_balanced" for way in strategies.STRATEGIES]

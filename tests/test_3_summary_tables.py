@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.evaluation import metrics, summary
+from pipeline.evaluation import strategies, summary
 
 
 def figure(mean, std=0.02, low=-0.01, high=0.01, sets=(0, 0)):
@@ -36,20 +36,20 @@ def test_rows_of_a_summary_are_of_the_figures_their_words_say():
 
 
 @pytest.mark.parametrize("sets", [(0.0,), (-0.01, 0.01)])
-def test_rows_of_the_ways_show_what_each_gains(sets):
-    ways = ["with_counter", "no_counter", "together_true_count"]
+def test_rows_of_the_strategies_show_what_each_gains(sets):
+    ways = ["with_counter", "no_counter", "ensemble_oracle_count"]
     figures = {"counter.accuracy_balanced": figure(0.5, sets=sets)}
     for number, way in enumerate(ways, 1):
         for kind, mean in (("single", 0.1), ("mixture", 0.3), ("balanced", 0.2)):
-            figures[f"flow.{way}.exact_set_{kind}"] = figure(mean + number / 1000, sets=sets)
+            figures[f"flow.{way}.exact_match_{kind}"] = figure(mean + number / 1000, sets=sets)
         if way != "no_counter":
             gain = figure(-number / 10, low=-0.05, high=0.02, sets=sets)
             figures[f"flow.gain.{way}_over_no_counter"] = gain
-    head, *rows = summary.way_rows(figures)
+    head, *rows = summary.strategy_rows(figures)
     several = len(sets) > 1
     assert head == [
-        *("way to the names", "single clips", "mixtures", "mean of the two", "95 %"),
-        *("over no counter (points)", "95 %"),
+        *("strategy", "single clips", "mixtures", "macro average", "95 %"),
+        *("over the baseline (points)", "95 %"),
         *(["95 % over sets"] if several else []),
     ]
     reach = 12.7062 * 2 / 2**0.5
@@ -59,7 +59,7 @@ def test_rows_of_the_ways_show_what_each_gains(sets):
         gain = [f"{-10.0 * number}", f"{-10.0 * number - 5} to {-10.0 * number + 2}"]
         over_sets = [f"{-10 * number - reach:.1f} to {-10 * number + reach:.1f}"][:several]
         gained = ["", "", *[""] * several] if way == "no_counter" else [*gain, *over_sets]
-        assert row == [metrics.WAYS[way], *shares, interval, *gained]
+        assert row == [strategies.STRATEGIES[way], *shares, interval, *gained]
 
 
 @pytest.mark.parametrize("sets", [[1], [5, 2], [6], [10, 1], [1, 10]])

@@ -22,6 +22,7 @@ def write(folder, script, model, file_model=None, nb_outputs=2, **changed):
     torch.manual_seed(3)
     network = registry.build(model, nb_outputs, RATE, N_FFT, CPU)
     content = {
+        "format": 2,
         "weights": network.state_dict(),
         "constants": {"SET": 3, "SAMPLE_RATE": RATE, "N_FFT": N_FFT, "MODEL": model},
         "data": {"esc10_mixes.csv": STAMP},
@@ -30,7 +31,7 @@ def write(folder, script, model, file_model=None, nb_outputs=2, **changed):
         "metrics": {"test": 1},
         "versions": {},
         "synthetic": False,
-        "forgotten": {"bias": torch.ones(3)},
+        "label_head": {"bias": torch.ones(3)},
     }
     content |= changed
     name = crs_lib.run_name(script, file_model or model, 3, RATE)
@@ -70,8 +71,8 @@ def test_a_network_is_built_as_its_file_says(tmp_path, root, script, model, file
         loaded = network.state_dict()
         assert loaded.keys() == content["weights"].keys()
         assert all(torch.equal(loaded[name], value) for name, value in content["weights"].items())
-        assert torch.equal(found.pop("forgotten")["bias"], content["forgotten"]["bias"])
-        assert found.keys() == content.keys() - {"forgotten"}
+        assert torch.equal(found.pop("label_head")["bias"], content["label_head"]["bias"])
+        assert found.keys() == content.keys() - {"label_head"}
         assert all(found[name] == content[name] for name in found.keys() - {"weights"})
 
 

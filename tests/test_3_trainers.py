@@ -59,7 +59,7 @@ def test_the_counter_learns_count_and_labels_of_each_clip():
     expected = [[t.count("+"), *(name in t.split("+") for name in CLASSES)] for t in TRUTH]
     assert found.tolist() == np.array(expected, float).tolist()
     logits = torch.randn(7, 5, generator=torch.manual_seed(0), dtype=torch.float64)
-    script.NAMES_WEIGHT = 0.25
+    script.LABELS_WEIGHT = 0.25
     total = 0
     for row, text in zip(logits.tolist(), TRUTH, strict=True):
         one, two, *scores = np.exp(row)
@@ -95,7 +95,7 @@ def test_an_epoch_is_every_single_and_as_many_mixtures_of_that_epoch(name):
 def test_the_single_label_classifier_gives_its_best_label():
     logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 2.9], [-2.0, -3.0, -1.0]])
     table = load_script(SINGLE).predictions(logits, ROWS[:3], DATA)
-    assert table["names"].tolist() == ["bee", "ant", "cat"]
+    assert table["labels"].tolist() == ["bee", "ant", "cat"]
     scores = table[[f"score_{name}" for name in CLASSES]].to_numpy()
     exponentials = np.exp(logits.numpy())
     np.testing.assert_allclose(scores, exponentials / exponentials.sum(axis=1)[:, None], rtol=1e-5)
@@ -119,7 +119,7 @@ def test_the_two_label_classifier_gives_its_best_two():
     logits = torch.tensor(logit(SHARES), dtype=torch.float32)
     table = script.predictions(logits, ROWS, DATA)
     best_two = ["ant+bee", "bee+cat", "bee+cat", "ant+bee", "bee+cat", "ant+cat", "ant+bee"]
-    assert table["pair"].tolist() == best_two and "names" not in table
+    assert table["pair"].tolist() == best_two and "labels" not in table
     for number, row in enumerate(logits.double()):
         pairs = {p: row[list(p)].sum().exp().item() for p in itertools.combinations(range(3), 2)}
         for index, name in enumerate(CLASSES):
@@ -136,7 +136,7 @@ def test_the_network_without_a_counter_gives_a_second_label_over_its_threshold()
     logits = torch.tensor(logit(SHARES), dtype=torch.float32)
     table = script.predictions(logits, ROWS, DATA, threshold=0.52)
     expected = ["ant", "cat", "bee+cat", "ant", "bee+cat", "ant+cat", "ant+bee"]
-    assert table["names"].tolist() == expected
+    assert table["labels"].tolist() == expected
     assert table["pair"].tolist()[1] == "bee+cat"
     np.testing.assert_allclose(
         table[[f"score_{name}" for name in CLASSES]].to_numpy(), SHARES, rtol=1e-5
@@ -145,9 +145,9 @@ def test_the_network_without_a_counter_gives_a_second_label_over_its_threshold()
     assert script.best_threshold(logits, ROWS, DATA) == pytest.approx(0.475, rel=1e-5)
     figures = script.validate(logits, ROWS, DATA)
     assert figures["threshold"] == pytest.approx(0.475, rel=1e-5)
-    assert figures["exact_set_single"] == pytest.approx(2 / 3)
-    assert figures["exact_set_mixture"] == figures["exact_pair"] == 0.75
-    assert figures["exact_set_balanced"] == pytest.approx((2 / 3 + 0.75) / 2)
+    assert figures["exact_match_single"] == pytest.approx(2 / 3)
+    assert figures["exact_match_mixture"] == figures["exact_pair"] == 0.75
+    assert figures["exact_match_balanced"] == pytest.approx((2 / 3 + 0.75) / 2)
 
 
 # ------------------------------------------------------------------------------------ the recipe
@@ -180,7 +180,7 @@ def test_run_alls_defaults_are_those_of_the_published_figures():
         for path in (HERE / "results_published" / "4k").glob("*_set*_4k/run.json")
     ]
     own = ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE", *run_records.PASSING_CONSTANTS)
-    for name in ("SAMPLE_RATE", "N_FFT", "OVERSAMPLE", "JOINT", "SHARED", "SPEED", "SEED"):
+    for name in ("SAMPLE_RATE", "N_FFT", "OVERSAMPLE", "BOTH_KINDS", "SHARED", "SPEED", "SEED"):
         values = [record[name] for record in records if name in record]
         assert values and set(values) == {defaults[name]}, name
     assert {name: defaults[name] for name in own if name in defaults} == {
@@ -208,7 +208,7 @@ def test_run_alls_defaults_are_those_of_the_published_figures():
 def test_run_all_hands_on_what_each_training_is_to_have(in_bf16, expected):
     run_all = load_script("run_all.py")
     run_all.IN_BF16, run_all.COUNTER_MODEL, run_all.CLASSIFIER_MODEL = in_bf16, "isocc", "logmel"
-    handed = {**run_all.CONSTANTS, "EPOCHS": 7, "SHARED": True, "JOINT": False}
+    handed = {**run_all.CONSTANTS, "EPOCHS": 7, "SHARED": True, "BOTH_KINDS": False}
     found = run_all.trainings_of(handed)
     assert {task: of[:2] for task, of in found.items()} == {
         "counter": (COUNTER[:-3], "isocc"),
@@ -221,7 +221,7 @@ def test_run_all_hands_on_what_each_training_is_to_have(in_bf16, expected):
     assert [of["MODEL"] for of in constants] == ["isocc", "logmel", "logmel", "logmel"]
     assert [of.get("TRAIN_ON") for of in constants] == [None, None, None, "both"]
     assert [of["SHARED"] for of in constants] == [True, True, True, False]
-    assert [of["JOINT"] for of in constants] == [False, False, False, True]
+    assert [of["BOTH_KINDS"] for of in constants] == [False, False, False, True]
     for of in constants:
         assert of["EPOCHS"] == 7 and not {"BATCH", "LEARNING_RATE", "PATIENCE"} & set(of)
 

@@ -75,7 +75,7 @@ def fit(tmp_path, problem, validate=lambda logits: {"good": 0.0}, draw=None, **c
         stems,
         draw=draw or (lambda epoch: np.roll(rows, epoch, axis=0)),
         targets=lambda some: loop.many_hot(some, labels, 3),
-        loss=loop.names_loss,
+        loss=loop.labels_loss,
         validate=validate,
         validation_rows=validation_rows,
         select_by="good",
@@ -237,9 +237,9 @@ def test_training_clips_are_varied_as_the_constants_say(tmp_path, problem, monke
 
     def varied(stems, rows, constants):
         given.append(constants)
-        return features.features(features.waveforms_of(stems, rows), 64)
+        return features.stft_magnitude(features.waveforms_of(stems, rows), 64)
 
-    monkeypatch.setattr(features, "varied_features", varied)
+    monkeypatch.setattr(features, "augmented_features", varied)
     fit(tmp_path, problem, EPOCHS=1, ROLL=True, GAIN=6.0)
     assert len(given) == 3
     assert all(found == {**CONSTANTS, "EPOCHS": 1, "ROLL": True, "GAIN": 6.0} for found in given)

@@ -60,7 +60,7 @@ def never_drawn(constants):
 def drawn(monkeypatch):
     """What each plot was given, by its function; it is drawn all the same."""
     kept = {}
-    names = ("plot_curves", "plot_confusion", "plot_attention", "plot_flow", "named_and_absent")
+    names = ("plot_curves", "plot_confusion", "plot_attention", "plot_flow", "label_pairs")
     for name in names:
         draw = getattr(plots, name)
         monkeypatch.setattr(
@@ -74,9 +74,9 @@ def of_confusion(table, task):
     if task == "counter":
         return [(1 + (table["recording_b"] != "")).tolist(), table["count"].tolist()]
     if task == "single":
-        return [table["truth"].tolist(), table["names"].tolist()]
-    answer = {"two_label": "pair", "both": "names"}.get(task, task)
-    return [list(some) for some in plots.named_and_absent(table["truth"], table[answer])]
+        return [table["truth"].tolist(), table["labels"].tolist()]
+    answer = {"two_label": "pair", "both": "labels"}.get(task, task)
+    return [list(some) for some in plots.label_pairs(table["truth"], table[answer])]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -100,8 +100,8 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     assert select_by == SELECT_BY[task].removeprefix("val_")
     confused = [list(column) for column in drawn["plot_confusion"][1:3]]
     if task in ("two_label", "both"):  # whose answers may be alike
-        columns = [column.name for column in drawn["named_and_absent"]]
-        assert columns == ["truth", "pair" if task == "two_label" else "names"]
+        columns = [column.name for column in drawn["label_pairs"]]
+        assert columns == ["truth", "pair" if task == "two_label" else "labels"]
     assert confused == of_confusion(run_records.read_predictions(folder), task)
     kinds = [1, 2] if task == "counter" else ["ant", "bee", "cat"]
     assert drawn["plot_confusion"][3] == kinds
@@ -152,8 +152,8 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
 @pytest.mark.parametrize(("script", "task"), [(SINGLE, "single"), (TWO_LABEL, "two_label")])
 def test_a_training_on_its_own_kind_alone(root, tmp_path, here, script, task):
     flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE]
-    out = here(script, *flags, "--model", "asc", "--oversample", 2, "--epochs", 1, "--no-joint",
-               status=0)  # fmt: skip
+    flags += ["--model", "asc", "--oversample", 2, "--epochs", 1, "--no-both-kinds"]
+    out = here(script, *flags, status=0)
     wanted = {"single": "60 training singles", "two_label": "60 of 300 mixtures"}[task]
     assert f"set 2: {wanted} an epoch\n" in out
     check_training(root, only_run(tmp_path), task)
@@ -204,7 +204,7 @@ def test_what_is_shared_is_validated_on_validation_clips(
     here(script, *flags, "--models", models, status=0)
     folder = only_run(tmp_path)
     record = json.loads((folder / "run.json").read_text())
-    assert record["taken_from"] == "2026-01-01_00-00-00_counter" and record["history"] == []
+    assert record["label_head_of"] == "2026-01-01_00-00-00_counter" and record["history"] == []
     check_training(root, folder, task)
     content = weights_file.read_weights(models / f"{folder.name[20:]}.pt")
     validated = second_hand.validated(task, second_hand.read_table(folder / "validation.csv"))
@@ -246,7 +246,7 @@ def trained(root, clips, tmp_path_factory):
             spread = 2 / logits.std(dim=0)
             last.bias.copy_((last.bias - logits.mean(dim=0)) * spread)
             last.weight.mul_(spread[:, None])
-        forgotten = heads.forget_names(network) if task == "counter" else {}
+        label_head = heads.cut_label_head(network) if task == "counter" else {}
         singles, mixtures = data.singles["test"], data.mixtures["test"]
         rows = {"single": singles, "two_label": mixtures}
         rows = rows.get(task, np.concatenate([singles, mixtures]))
@@ -254,7 +254,7 @@ def trained(root, clips, tmp_path_factory):
         # Between the second scores of test clips, so that one half is no threshold as good.
         middle = torch.sigmoid(logits).sort(dim=1).values[:, -2].median().item() - 1e-4
         measured = {"test": {}, "validation": {"epoch": 1, "val_threshold": middle}}
-        weights_file.save_weights(run, network, data.classes, measured, forgotten)
+        weights_file.save_weights(run, network, data.classes, measured, label_head)
         module = load_script(script)
         module.BOTH = task == "both"
         threshold = {"threshold": middle} if task == "both" else {}
@@ -280,20 +280,20 @@ def test_the_flow(root, clips, trained, tmp_path, here, drawn):
     # Test clips would have others.
     tested = second_hand.read_table(folder / "predictions.csv")
     mixed = np.array([row["recording_b"] != "" for row in tested])
-    chances = np.array([float(row["giveaway_score_two"]) for row in tested])
+    chances = np.array([float(row["shortcut_score_two"]) for row in tested])
     other, _ = second_hand.best_threshold(mixed, chances, ~mixed, mixed)
-    assert record["thresholds"]["giveaways"] != pytest.approx(other, abs=1e-6)
+    assert record["thresholds"]["shortcuts"] != pytest.approx(other, abs=1e-6)
     # The shortcut baseline learns from the mixtures of its own seed, not of the counter's 3.
     data, stems = clips
     counter = {**CONSTANTS, "REDRAW": True, "SEED": 6}
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    (given,) = load_script("overall_flow.py").giveaway_chances(stems, data, [rows], counter)
+    (given,) = load_script("overall_flow.py").shortcut_scores(stems, data, [rows], counter)
     table = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
-    np.testing.assert_allclose(table["giveaway_score_two"], given, rtol=1e-4)
+    np.testing.assert_allclose(table["shortcut_score_two"], given, rtol=1e-4)
     confused = [list(some) for some in drawn["plot_confusion"][1:3]]
     assert confused == of_confusion(table, "with_counter")
     assert drawn["plot_flow"][1] == record
-    for way in ("with_counter", "no_counter", "together"):
+    for way in ("with_counter", "no_counter", "ensemble"):
         figures = record["test"][way].items()
         line = "  ".join(f"{name} {100 * value:.1f} %" for name, value in figures)
         assert f"{way}:  {line}\n" in out

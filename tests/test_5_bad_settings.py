@@ -226,7 +226,7 @@ def failing(demo, tmp_path, here, monkeypatch):
     """What the two-label script says where its loss is computed otherwise."""
 
     def train(loss):
-        monkeypatch.setattr(loop, "names_loss", loss)
+        monkeypatch.setattr(loop, "labels_loss", loss)
         places = ("--dataset", demo, "--results", tmp_path / "r", "--models", tmp_path / "m")
         message = here(TWO_LABEL, *places, *TINY)
         assert list((tmp_path / "r").iterdir()) == []

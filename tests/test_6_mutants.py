@@ -16,8 +16,10 @@ STRICT = {  # metrics, division and mixing
     "0_2mix_norm_vol.py",
     "0_rename_files.py",
     "0_txt_div.py",
+    "pipeline/data/audio.py",
     "pipeline/data/esc10_data.py",
     "pipeline/evaluation/metrics.py",
+    "pipeline/evaluation/strategies.py",
     "pipeline/data/set_data.py",
 }
 
@@ -59,10 +61,12 @@ def test_every_equivalent_mutant_is_of_a_line_that_is_there_and_has_a_reason():
 def test_the_page_shows_every_module_at_its_goal():
     page = (HERE / "docs" / "mutation.md").read_text(encoding="utf-8")
     rows = re.findall(
-        r"^\| (\w+\.py) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) %", page, re.M
+        r"^\| ([\w/]+\.py) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) %", page, re.M
     )
     assert [row[0] for row in rows] == list(MODULES)
-    survived = re.findall(r"^\| (\w+\.py) \| `", page.split("## Survived")[1].split("## ")[0], re.M)
+    survived = re.findall(
+        r"^\| ([\w/]+\.py) \| `", page.split("## Survived")[1].split("## ")[0], re.M
+    )
     for file, *counts in rows:
         nb_mutants, killed, equivalent, left = map(int, counts[:4])
         assert nb_mutants == killed + equivalent + left <= 80

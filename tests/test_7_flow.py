@@ -17,11 +17,11 @@ from pipeline.networks import features, heads, registry
 from pipeline.training import loop
 
 
-def test_one_network_counts_and_names(home):
+def test_joint_counts_and_names(home):
     """The counter before it forgot the names: the flow names with them."""
     place = (home / "models", COUNTER[:-3], "asc", 1, 4000, torch.device("cpu"))
     counter, content = registry.load_network(*place)
-    network = heads.remember_names(counter, content["forgotten"])
+    network = heads.join_label_head(counter, content["label_head"])
     assert network.dense[-1].weight.shape == (2 + len(CLASSES), 32)
     assert counter.dense[-1].weight.shape == (2, 32)
     constants = content["constants"]
@@ -37,17 +37,17 @@ def test_one_network_counts_and_names(home):
     ]
     (predicted,) = home.glob("results/*_overall_flow_asc-isocc_set1_4k/predictions.csv")
     table = pd.read_csv(predicted)
-    assert table["one_network"].tolist() == expected
+    assert table["joint"].tolist() == expected
     for row, order in zip(table.itertuples(), best.tolist(), strict=True):
         names = ["+".join(sorted(CLASSES[i] for i in order[:count])) for count in (1, 2)]
-        assert row.one_network_true_count == names["+" in row.truth]
-        assert row.one_network_for_names in names
+        assert row.joint_oracle_count == names["+" in row.truth]
+        assert row.joint_for_exact_match in names
 
 
 def test_thresholds_are_chosen_on_validation_clips(home):
     """Those that the networks and the flow have are the best of validation, not of test clips."""
-    flow, rival = load_script("overall_flow.py"), load_script(TWO_LABEL)
-    rival.BOTH = True
+    flow, baseline = load_script("overall_flow.py"), load_script(TWO_LABEL)
+    baseline.BOTH = True
     classifier = f"isocc{crs_lib.BOTH}"
     tasks = {
         "counter": (crs_lib.COUNTER, "asc"),
@@ -72,14 +72,14 @@ def test_thresholds_are_chosen_on_validation_clips(home):
     chances = torch.softmax(logits, dim=1)[:, 1].numpy()
     best = {"counter": metrics.best_threshold(is_mixture, chances, ~is_mixture, is_mixture)}
     logits = heads.logits_of(trained["both"][0], stems, rows, 256)
-    best["both"] = rival.best_threshold(logits, rows, data)
+    best["both"] = baseline.best_threshold(logits, rows, data)
     heads.move_threshold(counter, chosen["counter"])
-    trained["counter"] = heads.remember_names(counter, content["forgotten"]), content
+    trained["counter"] = heads.join_label_head(counter, content["label_head"]), content
     table = flow.predictions(trained, flow.logits_of(trained, stems, rows), rows, data)
-    best |= flow.thresholds_for_names(table)
-    (given,) = flow.giveaway_chances(stems, data, [rows], {**content["constants"], "SEED": 0})
-    best["giveaways"] = metrics.best_threshold(is_mixture, given, ~is_mixture, is_mixture)
-    for name in ("counter", "both", "giveaways", *flow.CHOSEN_FOR_NAMES):
+    best |= flow.optimise_thresholds(table)
+    (given,) = flow.shortcut_scores(stems, data, [rows], {**content["constants"], "SEED": 0})
+    best["shortcuts"] = metrics.best_threshold(is_mixture, given, ~is_mixture, is_mixture)
+    for name in ("counter", "both", "shortcuts", *flow.OPTIMISED):
         assert best[name] == pytest.approx(chosen[name], abs=1e-6), name
 
 
@@ -94,7 +94,7 @@ def test_the_epochs_are_validated_on_validation_clips(home):
         rows = data.mixtures[part]
         logits = heads.logits_of(network, stems, rows, 256)
         truth = loop.many_hot(rows, labels, len(CLASSES))
-        losses[part] = loop.names_loss(logits, truth).item()
+        losses[part] = loop.labels_loss(logits, truth).item()
     found = content["metrics"]["validation"]["val_loss"]
     assert losses["val"] == pytest.approx(found, rel=1e-5)
     assert losses["test"] != pytest.approx(found, rel=1e-5)
@@ -106,28 +106,28 @@ def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
     places = ("--dataset", home / "data", "--results", tmp_path, "--models", models)
     flags = (*places, "--model", "asc", "--oversample", 2, "--shared")
     (counter,) = home.glob("results/*audio_source_counter*")
-    for script, named in ((SINGLE, "names"), (TWO_LABEL, "pair")):
+    for script, named in ((SINGLE, "labels"), (TWO_LABEL, "pair")):
         here(script, *flags, status=0)
         (folder,) = tmp_path.glob(f"*{script[:-3]}*")
         record = json.loads((folder / "run.json").read_text())
-        assert record["taken_from"] == counter.name and record["history"] == []
+        assert record["label_head_of"] == counter.name and record["history"] == []
         assert not (folder / "curves.png").exists()
         # Given the count, they answer as the one network does, which is given it as well.
         found = pd.read_csv(folder / "predictions.csv").set_index("clip")[named]
-        expected = pd.read_csv(flow).set_index("clip")["one_network_true_count"]
+        expected = pd.read_csv(flow).set_index("clip")["joint_oracle_count"]
         assert len(found) and (found == expected[found.index]).all()
 
-    rival = (*flags[:-1], "--train-on", "both", "--epochs", 1)
-    here(TWO_LABEL, *rival, status=0)
+    baseline = (*flags[:-1], "--train-on", "both", "--epochs", 1)
+    here(TWO_LABEL, *baseline, status=0)
     here("overall_flow.py", *places, "--classifier-model", "asc", status=0)
     (tested,) = tmp_path.glob("*_overall_flow_asc-asc_*/predictions.csv")
-    assert "one_network" not in pd.read_csv(tested), "the flow is the one network"
+    assert "joint" not in pd.read_csv(tested), "the flow is the one network"
 
     both = here(TWO_LABEL, *flags, "--train-on", "both", status=1)
     assert "--shared trains nothing: leave out --train-on both" in both
     path = models / "audio_source_counter_asc_set1_4k.pt"
     content = torch.load(path, weights_only=True)
-    torch.save({**content, "forgotten": {}}, path)  # as one of --names-weight 0
+    torch.save({**content, "label_head": {}}, path)  # as one of --labels-weight 0
     message = here(SINGLE, *flags, status=1)
     assert f"the counter of {counter.name} learned no such names: run  python {COUNTER}" in message
     path.unlink()

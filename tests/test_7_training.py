@@ -131,7 +131,7 @@ def learned(demo, tmp_path_factory):
     """The single-label classifier after eight epochs, and its checkpoint."""
     results = tmp_path_factory.mktemp("learned")
     places = ("--dataset", demo, "--results", results, "--models", results / "models")
-    flags = ("--no-joint", "--oversample", 2, "--epochs", 8, "--patience", 8, "--batch", 8)
+    flags = ("--no-both-kinds", "--oversample", 2, "--epochs", 8, "--patience", 8, "--batch", 8)
     succeed(SINGLE, *places, *flags)
     folder = only_run(results)
     record = json.loads((folder / "run.json").read_text())
@@ -193,7 +193,7 @@ def test_the_epoch_is_the_best_by_validation(learned):
 def test_training_stops_when_validation_gets_no_better(demo, tmp_path, here, monkeypatch):
     monkeypatch.setattr(loop, "rank", lambda row, _: -row["epoch"])  # it only gets worse
     places = ("--dataset", demo, "--results", tmp_path, "--models", tmp_path / "models")
-    here(SINGLE, *places, *TINY, "--no-joint", "--epochs", 30, "--patience", 2, status=0)
+    here(SINGLE, *places, *TINY, "--no-both-kinds", "--epochs", 30, "--patience", 2, status=0)
     (record,) = tmp_path.glob("*/run.json")
     record = json.loads(record.read_text())
     assert record["best_epoch"] == 0 and len(record["history"]) == 1 + 2
@@ -203,7 +203,7 @@ def test_bfloat16_is_close_to_float32_and_not_the_same(demo, tmp_path, here):
     losses = []
     for name in ("no-bf16", "bf16"):
         places = ("--dataset", demo, "--results", tmp_path / name, "--models", tmp_path / name)
-        here(SINGLE, *places, *TINY, "--no-joint", "--epochs", 1, f"--{name}", status=0)
+        here(SINGLE, *places, *TINY, "--no-both-kinds", "--epochs", 1, f"--{name}", status=0)
         record = json.loads((only_run(tmp_path / name) / "run.json").read_text())
         losses.append(record["history"][0]["train_loss"])
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.1)
@@ -217,7 +217,7 @@ def test_the_give_away_baseline_finds_a_planted_one():
     constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
     parts = [rows[20:60], rows[[70, 3, 41]]]
-    several, few = flow.giveaway_chances(stems, data, parts, constants)
+    several, few = flow.shortcut_scores(stems, data, parts, constants)
     assert (several[:20] < 0.1).all() and (several[20:] > 0.9).all()
     assert (few > 0.5).tolist() == [True, False, True] and few[2] == several[41 - 20]
 
@@ -228,14 +228,14 @@ def test_the_give_aways_threshold_is_that_of_validation_clips():
     validation = pd.DataFrame({"recording_b": ["", "", "", "5", "6"]})
     tested = pd.DataFrame({"recording_b": ["", "5", "6", ""]})
     chances = [np.array([0.1, 0.3, 0.2, 0.5, 0.9]), np.array([0.6, 0.7, 0.8, 0.3])]
-    threshold = flow.count_by_giveaways(validation, tested, chances)
+    threshold = flow.count_by_shortcuts(validation, tested, chances)
     assert threshold == pytest.approx(0.4)
-    assert validation["giveaway_count"].tolist() == [1, 1, 1, 2, 2]
-    assert tested["giveaway_count"].tolist() == [2, 2, 2, 1]
-    assert tested["giveaway_score_two"].tolist() == [0.6, 0.7, 0.8, 0.3]
+    assert validation["shortcut_count"].tolist() == [1, 1, 1, 2, 2]
+    assert tested["shortcut_count"].tolist() == [2, 2, 2, 1]
+    assert tested["shortcut_score_two"].tolist() == [0.6, 0.7, 0.8, 0.3]
 
 
-def test_the_flow_and_the_rival_together_are_the_product_of_their_chances(demo):
+def test_the_flow_and_the_baseline_together_are_the_product_of_their_chances(demo):
     flow, draw = load_script("overall_flow.py"), torch.Generator().manual_seed(0)
     data = set_data.choose_files(str(demo), "", 1, 4000, 1)
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
@@ -247,30 +247,32 @@ def test_the_flow_and_the_rival_together_are_the_product_of_their_chances(demo):
     singles, pairs = [(a,) for a in range(4)], list(itertools.combinations(range(4), 2))
     for clip, row in table.iterrows():
         there = logits["both"][clip].sigmoid().tolist()
-        rival = {
+        baseline = {
             names: math.prod(p if a in names else 1 - p for a, p in enumerate(there))
             for names in singles + pairs
         }
-        of_two = sum(map(rival.get, pairs)) / sum(map(rival.get, singles))
+        of_two = sum(map(baseline.get, pairs)) / sum(map(baseline.get, singles))
         of_two *= math.exp(logits["counter"][clip, 1] - logits["counter"][clip, 0])
-        assert row["together_score_two"] == pytest.approx(of_two**0.5 / (1 + of_two**0.5), rel=1e-4)
+        assert row["ensemble_score_two"] == pytest.approx(of_two**0.5 / (1 + of_two**0.5), rel=1e-4)
         is_mixture = row["recording_b"] != ""
         sets, task = (pairs, "two_label") if is_mixture else (singles, "single")
         sums = {names: logits[task][clip, list(names)].sum().item() for names in sets}
-        best = max(sets, key=lambda names, s=sums, r=rival: math.exp(s[names]) * r[names])
-        assert row["together_true_count"] == "+".join(data.classes[a] for a in best)
-        assert row["together"].count("+") == (row["together_score_two"] > 0.5)
+        best = max(sets, key=lambda names, s=sums, r=baseline: math.exp(s[names]) * r[names])
+        assert row["ensemble_oracle_count"] == "+".join(data.classes[a] for a in best)
+        assert row["ensemble"].count("+") == (row["ensemble_score_two"] > 0.5)
 
 
-def test_giveaways_are_what_they_are_called():
+def test_shortcut_features_are_what_they_are_called():
     wave = torch.zeros(1, 4000)
     wave[0, 1000:3000] = 0.2
     wave[0, 1000:3000:2] *= -1
-    peak, rms, crest, silence, flatness = load_script("overall_flow.py").giveaways(wave, 256)[0]
+    peak, rms, crest, silence, flatness = load_script("overall_flow.py").shortcut_features(
+        wave, 256
+    )[0]
     assert (peak, rms, silence) == pytest.approx((0.2, 0.2 / 2**0.5, 0.5))
     assert crest == pytest.approx(2**0.5) and 0 < flatness < 0.1
     noise = torch.randn(1, 400_000, generator=torch.manual_seed(0))
-    assert load_script("overall_flow.py").giveaways(noise, 256)[0][4] > 0.9
+    assert load_script("overall_flow.py").shortcut_features(noise, 256)[0][4] > 0.9
 
 
 def test_the_counter_learns_names_beside_the_count():
@@ -289,7 +291,7 @@ def test_the_counter_learns_names_beside_the_count():
         pairs[1, 0] / pairs[1].sum(),
         pairs[2, 2] / pairs[2].sum(),
     ]
-    expected = count - script.NAMES_WEIGHT * torch.stack(likelihoods).log().mean()
+    expected = count - script.LABELS_WEIGHT * torch.stack(likelihoods).log().mean()
     assert script.loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -300,8 +302,8 @@ def test_the_classifiers_learn_from_singles_and_mixtures_or_each_from_its_own(mo
     everything = [*singles.tolist(), *mixtures[1:].tolist()]
     for script, alone in ((SINGLE, singles), (TWO_LABEL, mixtures[1:])):
         module = load_script(script)
-        assert module.JOINT and module.draw(0, data).tolist() == everything
-        monkeypatch.setattr(module, "JOINT", False)
+        assert module.BOTH_KINDS and module.draw(0, data).tolist() == everything
+        monkeypatch.setattr(module, "BOTH_KINDS", False)
         assert module.draw(0, data).tolist() == alone.tolist()
-    module.BOTH = True  # the rival learns from both in any case
+    module.BOTH = True  # the baseline learns from both in any case
     assert module.draw(0, data).tolist() == everything

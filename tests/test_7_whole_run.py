@@ -10,7 +10,7 @@ import torch
 from conftest import CLASSES, TINY_RUN, succeed
 
 import crs_lib
-from pipeline.evaluation import metrics, summary
+from pipeline.evaluation import strategies, summary
 
 
 def test_run_all_falls_back_to_the_synthetic_set_and_says_so(home):
@@ -43,7 +43,7 @@ def test_every_run_is_recorded(home):
         "audio_source_counter": {"accuracy_single", "accuracy_mixture", "accuracy_balanced"},
         "sep_opt_isocc_single_volnorm_STFT": {"accuracy"},
         "sep_opt_isocc_multi_random_volnorm_STFT": {"exact_pair", "mean_average_precision"},
-        "overall_flow": {"with_counter", "true_count", "no_counter", "giveaway_balanced"},
+        "overall_flow": {"with_counter", "oracle_count", "no_counter", "shortcut_balanced"},
         "audit": {"single clips", "single clips, pitch-shifted", "mixtures, one stem 20 dB down"},
     }
     for record in records:
@@ -57,8 +57,8 @@ def test_every_run_is_recorded(home):
         if record["script"] != "overall_flow":
             assert len(record["history"]) == 1 and record["constants"]["EPOCHS"] == 1
     flow = next(r for r in records if r["script"] == "overall_flow")
-    exact = {"exact_set_single", "exact_set_mixture", "exact_set_balanced"}
-    assert all(set(flow["test"][way]) == exact for way in metrics.WAYS)
+    exact = {"exact_match_single", "exact_match_mixture", "exact_match_balanced"}
+    assert all(set(flow["test"][way]) == exact for way in strategies.STRATEGIES)
     for task, folder in flow["trained_in"].items():
         assert (home / "results" / folder / "history.csv").exists(), task
 
@@ -83,12 +83,12 @@ def test_summary(home):
         "counter.accuracy_balanced",
         "single.accuracy",
         "two_label.exact_pair",
-        "flow.with_counter.exact_set_balanced",
-        "flow.true_count.exact_set_single",
-        "flow.no_counter.exact_set_mixture",
-        "flow.one_network.exact_set_balanced",
-        "flow.gain.for_names_over_no_counter",
-        "audit.giveaway_balanced",
+        "flow.with_counter.exact_match_balanced",
+        "flow.oracle_count.exact_match_single",
+        "flow.no_counter.exact_match_mixture",
+        "flow.joint.exact_match_balanced",
+        "flow.gain.with_counter_for_exact_match_over_no_counter",
+        "audit.shortcut_balanced",
     ):
         figure = figures[name]
         assert set(figure) == {"mean", "std", "low", "high", "sets"}
@@ -100,13 +100,13 @@ def test_summary(home):
     tables = [*(home / "results").glob("summary_4k_1*.md"), audit]
     assert len(tables) == 4
     assert all(table.read_text().startswith("SYNTHETIC data.") for table in tables)
-    lines = (home / "results" / "summary_4k_1_ways.md").read_text().splitlines()[4:]
-    assert len(lines) == len(metrics.WAYS)
-    for line, (way, label) in zip(lines, metrics.WAYS.items(), strict=True):
-        kinds = [figures[f"flow.{way}.exact_set_{n}"] for n in ("single", "mixture", "balanced")]
+    lines = (home / "results" / "summary_4k_1_strategies.md").read_text().splitlines()[4:]
+    assert len(lines) == len(strategies.STRATEGIES)
+    for line, (way, label) in zip(lines, strategies.STRATEGIES.items(), strict=True):
+        kinds = [figures[f"flow.{way}.exact_match_{n}"] for n in ("single", "mixture", "balanced")]
         means = [f"{100 * figure['mean']:.1f}" for figure in kinds]
         interval = f"{100 * kinds[-1]['low']:.1f} to {100 * kinds[-1]['high']:.1f}"
-        gain = kinds[-1]["mean"] - figures["flow.no_counter.exact_set_balanced"]["mean"]
+        gain = kinds[-1]["mean"] - figures["flow.no_counter.exact_match_balanced"]["mean"]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[:-2] == [label, *means, interval]
         assert cells[-2] == ("" if way == "no_counter" else f"{100 * gain:.1f}")

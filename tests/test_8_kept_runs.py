@@ -17,7 +17,7 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     for folder in Path("results").glob("*a*_asc_set1_4k"):  # the counter and its audit
         shutil.copytree(folder, results / folder.name)
     places = ("--dataset", "dataset_demo", "--results", results, "--models", models)
-    flags = (*places, "--shared", "--no-joint", "--oversample", 2, "--epochs", 1)
+    flags = (*places, "--shared", "--no-both-kinds", "--oversample", 2, "--epochs", 1)
     for script in (SINGLE, TWO_LABEL):
         succeed(script, *flags, "--model", "asc", cwd=home)
     (counter,) = results.glob(f"*{COUNTER[:-3]}*")
@@ -34,14 +34,14 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
 
         run_all.run_script = run_script
         handed = {"DATASET": "dataset_demo", "RESULTS": str(results), "MODELS": str(models)}
-        handed |= {"SHARED": True, "JOINT": False, "OVERSAMPLE": 2, "EPOCHS": 1}
+        handed |= {"SHARED": True, "BOTH_KINDS": False, "OVERSAMPLE": 2, "EPOCHS": 1}
         run_all.train_and_test(1, {**run_all.CONSTANTS, **handed}, {})
         return ran
 
-    assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]  # the rival, and the flow
+    assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]  # the baseline, and the flow
     (single,) = results.glob(f"*{SINGLE[:-3]}*/run.json")
     record = json.loads(single.read_text())
-    single.write_text(json.dumps({**record, "taken_from": "another"}))
+    single.write_text(json.dumps({**record, "label_head_of": "another"}))
     assert scripts_that_run() == [SINGLE, TWO_LABEL, "overall_flow.py"]
     single.write_text(json.dumps(record))
     assert scripts_that_run() == [TWO_LABEL, "overall_flow.py"]
@@ -110,7 +110,7 @@ def test_runs_without_their_weights_are_kept_where_the_flow_tested_them(
         "RESULTS": str(tmp_path),
         "MODELS": str(tmp_path / "models"),
     }
-    handed |= {"JOINT": False, "OVERSAMPLE": 2, "EPOCHS": 1}
+    handed |= {"BOTH_KINDS": False, "OVERSAMPLE": 2, "EPOCHS": 1}
 
     def scripts_that_run():
         run_all, ran = load_script("run_all.py"), []

@@ -92,7 +92,7 @@ def test_the_table(models, tmp_path, clip):
     assert out.startswith("SYNTHETIC") and out.rstrip().split("\n")[-1].startswith("SYNTHETIC")
     assert re.search(r"a\.wav +[12] \(\d\.\d\d\)  \w+ \d\.\d\d", out)
     assert re.search(r"c\.ogg +timeline  0:00:10\.0\n +0:00:00\.0 - 0:00:\d\d\.0  \w+ \d\.", out)
-    assert re.search(r"e\.wav +0 \(1\.00\) +nothing heard", out)
+    assert re.search(r"e\.wav +0 \(1\.00\) +silence", out)
     assert re.search(r"f\.wav +not read", out)
 
 
@@ -161,7 +161,7 @@ def test_nobody_is_told_to_train_into_the_shipped_weights(tmp_path, clip, here):
     assert message.startswith(f"{HERE}/pretrained has no audio_source_counter_asc_set2_")
     assert message.endswith("or name a folder of your own with  --models")
     # From another folder too they are those of the project.
-    assert "nothing heard" in here("predict.py", silence(tmp_path), cwd=tmp_path, status=0)
+    assert "silence" in here("predict.py", silence(tmp_path), cwd=tmp_path, status=0)
     message = here("predict.py", "--set", 2, path, cwd=tmp_path)
     assert message.startswith(f"{HERE}/pretrained has no ")
 
@@ -223,10 +223,10 @@ def test_the_timeline_is_that_of_the_windows_one_by_one(models, tmp_path, clip):
     for start_second in range(int(np.ceil(len(wave) / rate)) - 4):
         sf.write(tmp_path / "b.wav", wave[start_second * rate :][: 5 * rate], rate)
         window = audio.read_clip(tmp_path / "b.wav", 4000)
-        parts.append(classify.label(window[None], trained, CPU))
-    heard = classify.Heard(*map(np.concatenate, zip(*parts, strict=True)))
+        parts.append(classify.predict(window[None], trained, CPU))
+    heard = classify.Predicted(*map(np.concatenate, zip(*parts, strict=True)))
     expected = timeline.spans(
-        heard.named, heard.scores, heard.silent, row["seconds"], list(CLASSES)
+        heard.labels, heard.scores, heard.silent, row["seconds"], list(CLASSES)
     )
     assert row["seconds"] == 22 and {s.name for s in expected} >= {None}
     for got, span in zip(row["spans"], expected, strict=True):

@@ -90,8 +90,8 @@ def test_the_card_shows_what_the_runs_recorded(home, tmp_path, here):
     table = pd.read_csv(table)
     for name in CLASSES:
         clips = table[table["truth"] == name]
-        right = (clips["names"] == name).sum()
-        others = [f"{n} (1)" for n in clips["names"][clips["names"] != name]]
+        right = (clips["labels"] == name).sum()
+        others = [f"{n} (1)" for n in clips["labels"][clips["labels"] != name]]
         row = rf"\| {name} \| \d of 1 \| {right} of 1 \| {re.escape(', '.join(others))} \|"
         assert re.search(row, card)
     assert len(re.findall(r"^\| \w+ \+ \w+ \| \d of 1 \| \d of 1 \|$", card, re.MULTILINE)) == 6

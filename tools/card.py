@@ -12,17 +12,22 @@ FIGURES = (  # task, figure of its record, in words
     ("counter", "accuracy_single", "counter: of single clips counted as one"),
     ("counter", "accuracy_mixture", "counter: of mixtures counted as two"),
     ("single", "accuracy", "single-label classifier: right name of single clips"),
-    ("two_label", "exact_pair", "two-label classifier: both names of mixtures right"),
-    ("flow", "exact_set_single", "count, then name: single clips exactly right"),
-    ("flow", "exact_set_mixture", "count, then name: mixtures exactly right"),
-    ("flow", "exact_set_balanced", "count, then name: mean of the two"),
+    ("two_label", "exact_pair", "two-label classifier: exact-pair accuracy"),
+    ("flow", "exact_match_single", "overall flow: exact match on single clips"),
+    ("flow", "exact_match_mixture", "overall flow: exact match on mixtures"),
+    ("flow", "exact_match_balanced", "overall flow: exact match, macro average"),
 )
 TASKS = {
     "counter": "counts: one class or two",
-    "single": "names the class of a clip that holds one",
-    "two_label": "names the classes of a clip that holds two",
+    "single": "classifies a clip that holds one class",
+    "two_label": "classifies a clip that holds two classes",
 }
-NB_PAIRS = 5  # shown, of those named worst
+NETWORKS = {
+    "counter": "counter",
+    "single": "single-label classifier",
+    "two_label": "two-label classifier",
+}
+NB_PAIRS = 5  # shown, of those classified worst
 
 
 def text(
@@ -70,15 +75,15 @@ def text(
         "Half precision was taken where a network then answers every test clip as before; it is "
         "loaded as full precision.",
         *(
-            ["One network was trained: the three files hold its count and its names."]
-            * bool(records["single"].get("taken_from"))
+            ["One network was trained: the three files hold its count and its labels."]
+            * bool(records["single"].get("label_head_of"))
         ),
         "## What they were trained on",
         f"ESC-10: {sum(nb_clips.values())} five-second recordings of {len(data.classes)} classes "
         f"({', '.join(data.classes)}), at {rate} Hz. Set {number} of this project's division: "
         f"{nb_clips['train']} clips to train, {nb_clips['val']} to choose the epoch and the "
         f"counter's threshold, {nb_clips['test']} to test, each with their mixtures. No field "
-        "recording is on both sides of training, and the test clips were never heard in it.",
+        "recording is on both sides of the division, and no test clip was trained on.",
         "Credit: K. J. Piczak, *ESC: Dataset for Environmental Sound Classification*, ACM "
         "Multimedia 2015 ([ESC-10](https://github.com/karoldvl/ESC-10), doi:10.7910/DVN/YDEPUT), "
         "available under [Creative Commons Attribution]"
@@ -92,21 +97,22 @@ def text(
         markdown.markdown_table(("figure", "%", "95 % interval"), figure_rows(records)),
         "## Where they fail",
         f"They know {len(data.classes)} classes, one or two at a time, and answer with nothing "
-        "else, whatever they hear: a car will be called something, and so will three sounds at "
-        "once. Silence alone is answered as nothing heard. They were trained on clips of 5 s; how "
-        "they do on other people's recordings was not measured.",
+        "else, whatever sounds: a car gets one of their labels, and so do three sounds at once. "
+        "Silence alone is answered as silence. They were trained on clips of 5 s; how they do on "
+        "other people's recordings was not measured.",
         "Single clips, by class:",
         markdown.markdown_table(
-            ("class", "counted as one", "named right", "else taken for"), class_rows(tables)
+            ("class", "counted as one", "classified right", "else taken for"), class_rows(tables)
         ),
-        f"The {NB_PAIRS} pairs of classes whose mixtures are named worst (both names right, the "
+        f"The {NB_PAIRS} pairs of classes whose mixtures are classified worst (exact pair, the "
         "count left aside), and the best:",
-        markdown.markdown_table(("pair", "counted as two", "named right"), pair_rows(tables)),
+        markdown.markdown_table(("pair", "counted as two", "exact pair"), pair_rows(tables)),
         "## How to use them",
-        "```\npython predict.py garden.wav street/     # count, names, timeline; --json, --csv\n"
+        "```\npython predict.py garden.wav street/     # count, labels, timeline; --json, --csv\n"
         "python app.py                            # the same in a browser, on this machine\n```",
         "or from Python, in the project's folder:",
-        '```python\nimport torch\n\nfrom pipeline.inference import choose_weights, classify\n\ndevice = torch.device("cpu")\n'
+        "```python\nimport torch\n\nfrom pipeline.inference import choose_weights, classify\n\n"
+        'device = torch.device("cpu")\n'
         'trained = choose_weights.load("pretrained", 0, 0, "", "", device)\n'
         'print(classify.answer("garden.wav", trained, device))\n```',
         "## How they were trained",
@@ -138,14 +144,14 @@ def share(flags: pd.Series) -> str:
 
 
 def class_rows(tables: dict[str, pd.DataFrame]) -> list[tuple]:
-    """How many of each class's single test clips are counted and named right; what others are."""
+    """Of each class's single test clips: how many are counted and classified right."""
     counts = tables["counter"].set_index("clip")["count"]
     rows = []
     for name, clips in tables["single"].groupby("truth"):
-        wrong = clips["names"][clips["names"] != name].value_counts()
+        wrong = clips["labels"][clips["labels"] != name].value_counts()
         others = ", ".join(f"{other} ({nb})" for other, nb in wrong.items())
         is_one = counts[clips["clip"]] == 1
-        rows.append((name, share(is_one), share(clips["names"] == name), others))
+        rows.append((name, share(is_one), share(clips["labels"] == name), others))
     return rows
 
 
@@ -166,10 +172,10 @@ def training_rows(records: dict[str, dict]) -> list[tuple]:
     """What each training was."""
     return [
         (
-            TASKS[task].split(":")[0].split(" of ")[0],
+            NETWORKS[task],
             records[task]["commit"][:7] + "-dirty" * records[task]["commit"].endswith("-dirty"),
             records[task]["seed"],
-            len(records[task]["history"]) or "the counter's",  # whose names it took over
+            len(records[task]["history"]) or "the counter's",  # whose label head it took
             records[task]["best_epoch"] + 1,
             f"{records[task]['seconds'] / 60:.0f}",
             trained_on(records[task]["machine"]),

@@ -83,7 +83,7 @@ def draw_division() -> None:
         "recordings behind the four clips of a digit\n(red: one that spans two digits of a fold)"
     )
     right.set(xlabel="last digit", title=title)
-    plots.save_picture(figure, DOCS / "division.png", crs_lib.is_synthetic(DATASET))
+    plots.save_plot(figure, DOCS / "division.png", crs_lib.is_synthetic(DATASET))
 
 
 def draw_copies() -> None:
@@ -108,7 +108,7 @@ def draw_copies() -> None:
         axes[3].plot(hertz, spectrum, label=label, linewidth=1)
     axes[3].set(xlim=PITCHES_HZ, xlabel="frequency (Hz)", yticks=[], title="mean spectra")
     axes[3].legend(fontsize=8)
-    plots.save_picture(figure, DOCS / "copies.png", crs_lib.is_synthetic(DATASET))
+    plots.save_plot(figure, DOCS / "copies.png", crs_lib.is_synthetic(DATASET))
 
 
 def mixed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,7 +132,7 @@ def draw_mixture() -> None:
         draw_wave(axis, wave)
         axis.set(title=title, xlabel="time (s)", ylim=(-1.05, 1.05))
     axes[0].set_ylabel("amplitude")
-    plots.save_picture(figure, DOCS / "mixture.png", crs_lib.is_synthetic(DATASET))
+    plots.save_plot(figure, DOCS / "mixture.png", crs_lib.is_synthetic(DATASET))
 
 
 def draw_wave(axis: plt.Axes, wave: np.ndarray) -> None:
@@ -175,7 +175,7 @@ def draw_flow() -> None:
     y = ways[count][0]
     draw_arrow(axis, (10.05, y), (10.55, y))
     draw_box(axis, 11.2, y, "\n".join(named), "#fdf3cf")
-    plots.save_picture(figure, DOCS / "flow.png", crs_lib.is_synthetic(DATASET))
+    plots.save_plot(figure, DOCS / "flow.png", crs_lib.is_synthetic(DATASET))
 
 
 def draw_box(axis: plt.Axes, x: float, y: float, text: str, colour: str, **more: object) -> None:
@@ -237,7 +237,7 @@ def draw_networks() -> None:
         title = f"{name}, {million:.2f} million parameters"
         axis.set(title=title, xlim=(0, 1), ylim=(0, 1.05))
         axis.axis("off")
-    plots.save_picture(figure, DOCS / "networks.png", synthetic=False)
+    plots.save_plot(figure, DOCS / "networks.png", synthetic=False)
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
-"""Copy a summary's runs to results_published/<configuration>/, to be committed: small files.
+"""Copy a summary's runs to results_published/<configuration>/, to be committed: records and tables.
 
     python tools/publish.py results/summary_4k_1.json
 
 Sets may come one after the other: a run replaces that of its own set, and the summaries over set 1,
 sets 1 to 5, 1 to 10 and all from the first that are there without a gap are made anew. All sets
-must have been trained with the same constants on the same data.
+must have been trained with the same constants on the same data. Tables are packed; what can be
+drawn again is left out: show_report.py draws it from them.
 """
 
+import gzip
 import itertools
 import json
 import re
@@ -17,9 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import crs_lib
-from pipeline.evaluation import plots, run_records, summary
+from pipeline.evaluation import run_records, summary
 from pipeline.files import running
-from pipeline.training import checkpoints
 
 TARGET = crs_lib.HERE / "results_published"
 HEADLINES = (1, 5, 10)  # sets from the first that a summary is over, beside all that are there
@@ -41,8 +42,22 @@ def summarise(folder: Path, tag: str) -> None:
         if 0 < nb_sets <= nb_there:
             sets = range(1, nb_sets + 1)
             path = folder / f"summary_{tag}_{nb_sets}.json"
-            found = summary.summarise(folder, [names[number] for number in sets], path)
-            plots.plot_summary(folder, found, path)
+            summary.summarise(folder, [names[number] for number in sets], path)
+
+
+def copy_run(folder: Path, target: Path) -> None:
+    """Copy a run's record and its tables, packed."""
+    target.mkdir()
+    for name in (run_records.RECORD, run_records.ANSWERS, run_records.UNSELECTED):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, target / name)
+    for name in (run_records.PREDICTIONS, run_records.VALIDATION):
+        packed = f"{name}.gz"
+        if (folder / packed).exists():
+            shutil.copyfile(folder / packed, target / packed)
+        elif (folder / name).exists():
+            content = (folder / name).read_bytes()
+            (target / packed).write_bytes(gzip.compress(content, mtime=0))
 
 
 def main() -> None:
@@ -60,8 +75,7 @@ def main() -> None:
     print(f"commits of the code: {', '.join(commits)}")
     with crs_lib.replaced_folder(target) as part:
         for folder in [*kept, *(given.parent / run for run in runs)]:
-            left_out = shutil.ignore_patterns(checkpoints.LAST)
-            shutil.copytree(folder, part / folder.name, ignore=left_out)
+            copy_run(folder, part / folder.name)
         summarise(part, tag)
     print(f"{len(runs)} runs copied to {target}")
 

@@ -1,6 +1,6 @@
 """Make pretrained/ of one set's finished weights: what predict.py and app.py use by default.
 
-Each network keeps its constants, class names and measured figures, and gets the record of its
+Each network keeps its constants, class labels and measured figures, and gets the record of its
 training. Half precision halves a file: it is taken where the network then answers every test clip
 of the set as before. The shipped networks must give the answers that overall_flow.py recorded.
 
@@ -27,7 +27,7 @@ import torch
 import crs_lib
 from crs_lib import InputError
 from pipeline.data import set_data
-from pipeline.evaluation import run_records
+from pipeline.evaluation import run_records, strategies
 from pipeline.files import locks, provenance, running
 from pipeline.inference import choose_weights
 from pipeline.networks import features, heads, registry, weights_file
@@ -59,7 +59,7 @@ AUTHOR = re.compile(r"\[(\d-\d+-\w+)\.\w+\]:\s+clip derived from (.+) \((\S+)\) 
 def answers(
     trained: dict, stems: torch.Tensor, rows: np.ndarray, classes: list[str]
 ) -> dict[str, np.ndarray]:
-    """What each network answers to each clip: counts; best names; best pairs of names."""
+    """What each network answers to each clip: counts; best labels; best pairs of labels."""
     logits = {
         task: heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
         for task, (network, content) in trained.items()
@@ -67,13 +67,13 @@ def answers(
     scores = {task: heads.SCORES_OF[task](logits[task]).numpy() for task in logits}
     return {
         "counter": 1 + scores["counter"].argmax(axis=1),
-        "single": set_data.best_names(scores["single"], 1, classes),
-        "two_label": set_data.best_names(scores["two_label"], 2, classes),
+        "single": strategies.best_labels(scores["single"], 1, classes),
+        "two_label": strategies.best_labels(scores["two_label"], 2, classes),
     }
 
 
 def flow_of(found: dict[str, np.ndarray]) -> np.ndarray:
-    """The names that the counter and the classifier that it asks give each clip."""
+    """The labels that the counter and the classifier of its count give each clip."""
     return np.where(found["counter"] == 1, found["single"], found["two_label"])
 
 
@@ -84,7 +84,7 @@ def write_weights(folder: Path, name: str, content: dict, record: dict, is_half:
     record = {**record, "constants": {**record["constants"], **places}}
     content = {**content, "constants": {**content["constants"], **places}, "record": record}
     if is_half:
-        for part in ("weights", "forgotten"):
+        for part in ("weights", "label_head"):
             halves = {
                 key: value.half() if value.is_floating_point() else value
                 for key, value in content[part].items()

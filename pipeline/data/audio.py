@@ -44,9 +44,9 @@ def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
             waveform, _ = librosa.load(file, sr=sample_rate, duration=seconds)
         else:
             rate = file.samplerate
-            samples = file.read(seconds * rate, dtype="float32")
+            samples = sound_files.samples_of(file, seconds * rate)
             waveform = resample(sound_files.as_mono(samples), rate, sample_rate, method)
-    if len(waveform) == 0 and sf.info(path).frames == 0:
+    if len(waveform) == 0 and sound_files.info_of(path).frames == 0:
         raise InputError(f"{path}: holds no samples")
     sound_files.refuse_not_finite(path, waveform)
     return fit(waveform, sample_rate)
@@ -116,6 +116,9 @@ def uploader(files: Iterable[Path], sample_rate: int) -> np.ndarray:
     if wrong:
         raise InputError("; ".join(wrong))
     return clips
+
+
+# ------------------------------------------------------------- levels and mixing, numpy or torch
 
 
 def name_silent(names: Iterable[object], clips: np.ndarray) -> None:

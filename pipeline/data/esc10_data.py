@@ -1,7 +1,4 @@
-"""The data: classes, divisions, the mixture table, clips of sound files, levels, mixing.
-
-A clip is a float32 waveform of CLIP_SECONDS at the sample rate of its folder, full scale 1.
-"""
+"""ESC-10 as prepared: downsampling, classes, divisions, the mixture table, shifted copies."""
 
 import re
 from collections.abc import Iterable
@@ -19,9 +16,6 @@ from pipeline.files import provenance, sound_files
 
 DIVISION_CODES = {"train": 1, "val": 2, "test": 3}  # as the mixture table has them
 NOT_USED = -1  # the code of a mixture whose two clips lie in different divisions
-
-
-# -------------------------------------------------------------------------------------- clips
 
 
 def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tuple[Path, int]:
@@ -54,9 +48,6 @@ def downsample(dataset: str, sample_rate: int, method: str, n_jobs: int) -> tupl
         if wrong:
             raise InputError("; ".join(wrong))
     return folder, len(files)
-
-
-# ------------------------------------------------------------- levels and mixing, numpy or torch
 
 
 # ------------------------------------------------------------------ classes, numbers, divisions

@@ -1,4 +1,4 @@
-"""One division set as rows of stems: its files, singles, mixtures, draws, and answers about them.
+"""One division set as rows of stems: its files, singles, mixtures, draws.
 
 A clip is a row (stem, second stem): two indices into the table of stems, the second NO_STEM for
 a single clip. So singles and mixtures are handled alike.
@@ -215,23 +215,3 @@ def recordings_of(stems: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
             "truth": join(first["class_name"], second["class_name"], sign="+"),
         }
     )
-
-
-def best_names(scores: np.ndarray, counts: int | np.ndarray, classes: list[str]) -> np.ndarray:
-    """The best one or two names of each clip, in sorted order, joined by +.
-
-    scores: (clips, classes). counts: 1 or 2, one for all clips or one each. Returns texts (clips,).
-    """
-    names = np.array(classes, dtype=object)
-    first, second = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :2], axis=1).T
-    pairs = names[first] + "+" + names[second]
-    return np.where(np.asarray(counts) == 2, pairs, names[scores.argmax(axis=1)])
-
-
-def names_over_threshold(scores: np.ndarray, threshold: float, classes: list[str]) -> np.ndarray:
-    """Without a counter: the best name, and the second where its score exceeds the threshold.
-
-    scores: (clips, classes), in [0, 1]. Returns texts (clips,).
-    """
-    second = np.sort(scores, axis=1)[:, -2]
-    return best_names(scores, 1 + (second > threshold), classes)

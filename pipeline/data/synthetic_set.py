@@ -16,7 +16,7 @@ from tqdm import tqdm
 CLIP_SECONDS = 5
 RATE = 44_100  # Hz, as ESC-50 has it
 NB_FOLDS = 5
-MARK = "Synthetic sounds made by pipeline/data/synthetic_set.py: not recordings, and no result on them is one.\n"
+MARK = "Synthetic sounds of this project's making: not recordings, and no result on them is one.\n"
 
 time = np.arange(CLIP_SECONDS * RATE) / RATE
 

@@ -1,7 +1,7 @@
 """The figures of each task, from a table of predictions, and their 95 % intervals.
 
 A table of predictions has one row a clip: `clip`, `recording_a`, `recording_b` (empty for a
-single clip), `truth` (class names joined by +), and what the task predicted. Every figure is a
+single clip), `truth` (class labels joined by +), and what the task predicted. Every figure is a
 function of that table and of weights over its clips, so that a bootstrap is the same figure under
 other weights.
 """
@@ -14,30 +14,6 @@ import pandas as pd
 from scipy.special import stdtrit
 
 NB_DRAWS = 1000  # of the bootstrap
-# The ways from a clip to names that are compared, in words; the rival is the network of no_counter.
-WAYS = {
-    "with_counter": "with the counter",
-    "for_names": "with it, threshold for names",
-    "true_count": "true count given",
-    "no_counter": "without a counter (the rival)",
-    "rival_with_counter": "the rival, told the counter's count",
-    "rival_for_names": "the rival told the count, threshold for names",
-    "rival_true_count": "the rival, told the true count",
-    "one_network": "one network counts and names",
-    "one_network_for_names": "one network, threshold for names",
-    "one_network_true_count": "one network, true count given",
-    "together": "the flow and the rival together",
-    "together_true_count": "both together, told the true count",
-}
-# Of two ways, what the first gains over the second. `no_counter`, `together` and what ends in
-# `for_names` have thresholds that were chosen alike, for names.
-GAINS = (
-    *((way, "no_counter") for way in WAYS if way != "no_counter"),
-    ("true_count", "rival_true_count"),
-    ("for_names", "one_network_for_names"),
-    ("together", "for_names"),
-)
-
 Figures = dict[str, np.ndarray]
 
 
@@ -48,7 +24,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def per_count(correct: np.ndarray, predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Share of correct clips among singles, among mixtures, and the mean of the two."""
+    """Share of correct clips among singles, among mixtures, and their macro average (balanced)."""
     is_mixture = predictions["recording_b"].to_numpy() != ""
     single = weighted_mean(correct, weights * ~is_mixture)
     mixture = weighted_mean(correct, weights * is_mixture)
@@ -63,15 +39,15 @@ def counter_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
 
 
 def single_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Accuracy of the column `names`."""
-    correct = (predictions["names"] == predictions["truth"]).to_numpy(float)
+    """Accuracy of the column `labels`."""
+    correct = (predictions["labels"] == predictions["truth"]).to_numpy(float)
     return {"accuracy": weighted_mean(correct, weights)}
 
 
 def two_label_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     """Exact pair of the column `pair` and mean average precision of `score_*`, on mixtures.
 
-    With the column `names` (of a network trained on both) also the exact set of names.
+    With the column `labels` (of a network trained on both) also exact match.
     """
     is_mixture = (predictions["recording_b"] != "").to_numpy()
     mixtures, mixture_weights = predictions[is_mixture], weights[:, is_mixture]
@@ -81,7 +57,7 @@ def two_label_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures
     precisions = [
         average_precision(
             mixtures[f"score_{name}"].to_numpy(),
-            truths.map(lambda names, name=name: name in names).to_numpy(bool),
+            truths.map(lambda labels, name=name: name in labels).to_numpy(bool),
             mixture_weights,
         )
         for name in classes
@@ -92,53 +68,32 @@ def two_label_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures
         "exact_pair": weighted_mean(correct, mixture_weights),
         "mean_average_precision": by_class.mean().to_numpy(),  # NaN where there is none
     }
-    if "names" in predictions:
-        figures |= exact_set_figures(predictions, "names", weights)
+    if "labels" in predictions:
+        figures |= exact_match_figures(predictions, "labels", weights)
     return figures
 
 
-def exact_set_figures(predictions: pd.DataFrame, column: str, weights: np.ndarray) -> Figures:
-    """Share of clips whose set of names in `column` is exactly the truth."""
+def exact_match_figures(predictions: pd.DataFrame, column: str, weights: np.ndarray) -> Figures:
+    """Exact match (subset accuracy): share of clips whose labels in `column` are the truth, none
+    missing and none too many.
+    """
     correct = (predictions[column] == predictions["truth"]).to_numpy(float)
     found = per_count(correct, predictions, weights)
-    return {f"exact_set_{name}": value for name, value in found.items()}
-
-
-def flow_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Exact set in each of the WAYS that the predictions hold; the GAINS between them (balanced, of
-    the same draws); the give-aways' count and what the counter has above it.
-    """
-    figures = {}
-    for way in [way for way in WAYS if way in predictions]:
-        for name, value in exact_set_figures(predictions, way, weights).items():
-            figures[f"{way}.{name}"] = value
-    for better, worse in GAINS:
-        if better in predictions and worse in predictions:
-            figures[f"gain.{better}_over_{worse}"] = (
-                figures[f"{better}.exact_set_balanced"] - figures[f"{worse}.exact_set_balanced"]
-            )
-    counts = predictions.drop(columns="count").rename(columns={"giveaway_count": "count"})
-    giveaways = counter_figures(counts, weights)["accuracy_balanced"]
-    counter = counter_figures(predictions, weights)["accuracy_balanced"]
-    return {
-        **figures,
-        "gain.counter_over_giveaways": counter - giveaways,
-        "giveaway_balanced": giveaways,
-    }
+    return {f"exact_match_{name}": value for name, value in found.items()}
 
 
 def shares_by_truth(flow: pd.DataFrame) -> pd.DataFrame:
     """How often a flow is right on the single clips of each class and the mixtures of each pair.
 
     flow: its predictions, of one or more sets. Returns truth, clips, and the shares counted_right,
-    named_right (the true count given) and exact_set (with the counter).
+    exact_match (of the flow) and oracle_exact_match (the same with the oracle count).
     """
     right = pd.DataFrame(
         {
             "truth": flow["truth"],
             "counted_right": flow["count"] == 1 + flow["truth"].str.count(r"\+"),
-            "named_right": flow["true_count"] == flow["truth"],
-            "exact_set": flow["with_counter"] == flow["truth"],
+            "oracle_exact_match": flow["oracle_count"] == flow["truth"],
+            "exact_match": flow["with_counter"] == flow["truth"],
         }
     )
     shares = right.groupby("truth").mean()

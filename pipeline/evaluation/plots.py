@@ -1,7 +1,6 @@
-"""The pictures of a run (learning curves, confusion, attention, the flow's bars), of a summary."""
+"""Plots of a run (learning curves, confusion, attention, the flow's bars) and of a summary."""
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -13,17 +12,22 @@ import numpy as np
 import pandas as pd
 
 import crs_lib
+from pipeline.evaluation import metrics, strategies
+from pipeline.evaluation.run_records import Run, read_predictions, read_record
 from pipeline.files.sound_files import CLIP_SECONDS
-from pipeline.evaluation import metrics
-from pipeline.evaluation.run_records import Run, read_predictions
 
-MISSED = "missed"  # in place of an answer, in a confusion matrix of several names
+# Script -> the validation figure that picks its epoch; of the no-counter baseline the last.
+SELECT_BY = {
+    crs_lib.COUNTER: "accuracy_balanced",
+    crs_lib.SINGLE: "accuracy",
+    crs_lib.TWO_LABEL: "exact_pair",
+}
+SELECT_BY_OF_BASELINE = "exact_match_balanced"
+MISSED = "missed"  # in place of an answer, in a confusion matrix of several labels
 NO_SOUND = -20  # dB, of a spectrogram's loudest bin; that of the softest ESC-10 clip is -19
-# No font has all characters that the name of a recording may have: boxes stand for the others.
-warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
 
-def save_picture(figure: plt.Figure, path: Path, synthetic: bool) -> None:
+def save_plot(figure: plt.Figure, path: Path, synthetic: bool) -> None:
     """Write a figure whole; one from the synthetic set says so."""
     finish(figure, synthetic)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +45,14 @@ def finish(figure: plt.Figure, synthetic: bool) -> None:
 
 def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) -> None:
     """curves.png: losses and the validation figure that picks the epoch."""
+    path = run.folder / "curves.png"
+    draw_curves(path, run.synthetic, history, best_epoch, select_by)
+
+
+def draw_curves(
+    path: Path, synthetic: bool, history: list[dict], best_epoch: int, select_by: str
+) -> None:
+    """The same into any file."""
     table = pd.DataFrame(history)
     epochs = table["epoch"] + 1
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
@@ -55,7 +67,7 @@ def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) 
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(0.5, len(table) + 0.5)
     right.legend()
-    save_picture(figure, run.folder / "curves.png", run.synthetic)
+    save_plot(figure, path, synthetic)
 
 
 def plot_confusion(
@@ -82,11 +94,11 @@ def draw_pairs(
 ) -> None:
     """How many per cent are right of each class's single clips (diagonal) and each pair's mixtures.
 
-    truth: names joined by +, sorted, each once. shares: in [0, 1], of each.
+    truth: labels joined by +, sorted, each once. shares: in [0, 1], of each.
     """
-    names = truth.str.split("+")
-    labels = sorted(names.explode().unique())
-    shares = shares.set_axis(pd.MultiIndex.from_arrays([names.str[-1], names.str[0]]))
+    parts = truth.str.split("+")
+    labels = sorted(parts.explode().unique())
+    shares = shares.set_axis(pd.MultiIndex.from_arrays([parts.str[-1], parts.str[0]]))
     shares = shares.unstack().reindex(index=labels, columns=labels)
     texts = (100 * shares).round().astype("Int64").astype(str).where(shares.notna(), "")
     draw_matrix(path, synthetic, shares, texts, ("", ""), title)
@@ -110,11 +122,11 @@ def draw_matrix(
     axis.set_xticks(range(len(shares.columns)), shares.columns, rotation=60, ha="right")
     axis.set_yticks(range(len(shares)), shares.index)
     axis.set(xlabel=axes[0], ylabel=axes[1], title=title)
-    save_picture(figure, path, synthetic)
+    save_plot(figure, path, synthetic)
 
 
 def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
-    """The pictures of a summary, all its sets together, beside its JSON file `path`.
+    """The plots of a summary, all its sets together, beside its JSON file `path`.
 
     Confusion of single clips by the single-label classifier; for every class and pair of classes
     how often the counter and the whole flow are right; the audit, where there is one. Returns
@@ -127,28 +139,28 @@ def plot_summary(results: Path, summary: dict, path: Path) -> list[Path]:
     labels = sorted(singles["truth"].unique())
     synthetic = summary["synthetic"]
     title = "single clips: the single-label classifier"
-    draw_confusion(found[0], synthetic, singles["truth"], singles["names"], labels, title)
+    draw_confusion(found[0], synthetic, singles["truth"], singles["labels"], labels, title)
     title = "counter: right count (%); diagonal: one class"
     draw_pairs(found[1], synthetic, shares["truth"], shares["counted_right"], title)
-    title = "flow: exact set of names (%); diagonal: one class"
-    draw_pairs(found[2], synthetic, shares["truth"], shares["exact_set"], title)
+    title = "flow: exact match (%); diagonal: one class"
+    draw_pairs(found[2], synthetic, shares["truth"], shares["exact_match"], title)
     if summary["audit"]:
         found.append(path.with_name(f"{path.stem}_audit.png"))
         draw_audit(found[-1], synthetic, summary["audit"])
     return found
 
 
-def named_and_absent(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """For a confusion matrix of names joined by +: (class in the clip, class named) pairs.
+def label_pairs(truth: pd.Series, answers: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """For a confusion matrix of labels joined by +: (class in the clip, predicted class) pairs.
 
-    A class of the clip counts with itself where it was named, with MISSED where it was not, and
-    with every class that was named though the clip does not hold it.
+    A class of the clip counts with itself where it was predicted, with MISSED where it was not, and
+    with every predicted class that the clip does not hold.
     """
     pairs = [
         (here, answer)
-        for names, named in zip(truth.str.split("+"), answers.str.split("+"), strict=True)
-        for here in names
-        for answer in [here if here in named else MISSED, *sorted(set(named) - set(names))]
+        for labels, predicted in zip(truth.str.split("+"), answers.str.split("+"), strict=True)
+        for here in labels
+        for answer in [here if here in predicted else MISSED, *sorted({*predicted} - {*labels})]
     ]
     return tuple(pd.Series(column) for column in zip(*pairs, strict=True))
 
@@ -169,59 +181,7 @@ def plot_attention(
         axes[0, column].plot(seconds, attentions[column], color="C3")
         axes[0, column].set(title=title, xlim=(0, CLIP_SECONDS), ylabel="attention")
         draw_spectrogram(axes[1, column], spectrograms[column], rate)
-    save_picture(figure, run.folder / "attention.png", run.synthetic)
-
-
-def draw_recording(
-    title: str,
-    answer: dict,
-    spectrogram: np.ndarray,
-    attention: np.ndarray | None,
-    sample_rate: int,
-) -> plt.Figure:
-    """A recording: the counter's attention, if it has one, spectrogram, and when what sounds.
-
-    answer: `seconds` and `spans`, as classify.answer has them. spectrogram: magnitude (bins,
-    columns). attention: (columns,).
-    """
-    seconds, spans = answer["seconds"], answer["spans"]
-    # Silence at the bottom, the class that begins first at the top.
-    names = list(dict.fromkeys(span.name or "nothing heard" for span in spans))
-    names.sort(key=lambda name: name == "nothing heard")
-    heights = [*([] if attention is None else [1]), 2.5, 0.5 + 0.25 * len(names)]
-    figure, axes = plt.subplots(
-        len(heights), figsize=(9, 1.6 * sum(heights)), height_ratios=heights, sharex=True
-    )
-    *over, middle, below = axes
-    draw_spectrogram(middle, spectrogram, sample_rate, seconds)
-    middle.set_xlabel("")
-    for axis in over:
-        columns = (np.arange(len(attention)) + 0.5) * seconds / len(attention)
-        axis.plot(columns, attention, color="C3")
-        axis.set(ylabel="attention", ylim=(0, None))
-    for span in spans:
-        color = "C0" if span.name else "lightgrey"
-        row = names.index(span.name or "nothing heard")
-        below.barh(row, span.end - span.start, left=span.start, height=0.8, color=color)
-    below.set_yticks(range(len(names)), names)
-    below.set(xlabel="time (s)", xlim=(0, seconds), ylim=(len(names) - 0.4, -0.6))
-    # A name is no formula, whatever signs are in it.
-    axes[0].set_title(title, parse_math=False)
-    return figure
-
-
-def draw_mind(levels_db: Sequence[float], chances: np.ndarray, level_db: float) -> plt.Figure:
-    """The counter's probability of two classes over the level of a mixture's second sound.
-
-    chances: of each of the levels (dB above the first sound), in [0, 1]. level_db: the one chosen.
-    """
-    figure, axis = plt.subplots(figsize=(9, 3))
-    axis.plot(levels_db, chances, "o-")
-    axis.plot(level_db, np.interp(level_db, levels_db, chances), "o", color="C3", markersize=10)
-    axis.axhline(0.5, color="grey", linestyle=":")
-    axis.set(xlabel="second sound above the first (dB)", ylabel="chance of two", ylim=(-0.02, 1.02))
-    axis.set_title("the counter's mind")
-    return figure
+    save_plot(figure, run.folder / "attention.png", run.synthetic)
 
 
 def plot_spectrogram(
@@ -230,7 +190,7 @@ def plot_spectrogram(
     """One clip's magnitudes (bins, frames), small."""
     figure, axis = plt.subplots(figsize=(5, 2.2))
     draw_spectrogram(axis, spectrogram, sample_rate)
-    save_picture(figure, path, synthetic)
+    save_plot(figure, path, synthetic)
 
 
 def draw_spectrogram(
@@ -248,22 +208,27 @@ def draw_spectrogram(
 
 
 def plot_flow(run: Run, record: dict) -> None:
-    """flow.png: the exact set of names, in each of the ways, with 95 % intervals."""
-    ways = [way for way in metrics.WAYS if way in record["test"]]
-    groups = {"single": "single clips", "mixture": "mixtures", "balanced": "mean of the two"}
-    size = (11, 1 + 0.25 * len(ways))
+    """flow.png: exact match of each strategy, with 95 % intervals."""
+    draw_strategies(run.folder / "flow.png", run.synthetic, record)
+
+
+def draw_strategies(path: Path, synthetic: bool, record: dict) -> None:
+    """The same into any file."""
+    columns = [column for column in strategies.STRATEGIES if column in record["test"]]
+    groups = {"single": "single clips", "mixture": "mixtures", "balanced": "macro average"}
+    size = (11, 1 + 0.25 * len(columns))
     figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True)
     for axis, (group, title) in zip(axes, groups.items(), strict=True):
-        name = f"exact_set_{group}"
-        values = np.array([record["test"][way][name] for way in ways])
-        lows, highs = np.array([record["test_interval"][way][name] for way in ways]).T
+        name = f"exact_match_{group}"
+        values = np.array([record["test"][column][name] for column in columns])
+        lows, highs = np.array([record["test_interval"][column][name] for column in columns]).T
         errors = 100 * error_bars(values, lows, highs)
-        labels = [metrics.WAYS[way] for way in ways]
+        labels = [strategies.STRATEGIES[column] for column in columns]
         axis.barh(labels, 100 * values, xerr=errors, capsize=3, ecolor="grey")
         axis.set(xlim=(0, 100), title=title)
     axes[0].invert_yaxis()
-    axes[1].set_xlabel(f"exact set of names (%), overall flow, test clips of set {record['set']}")
-    save_picture(figure, run.folder / "flow.png", run.synthetic)
+    axes[1].set_xlabel(f"exact match (%), test clips of set {record['set']}")
+    save_plot(figure, path, synthetic)
 
 
 def error_bars(values: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
@@ -297,4 +262,47 @@ def draw_audit(path: Path, synthetic: bool, answers: dict[str, dict]) -> None:
     right.set(ylim=(-3, 103), xlabel="one stem of a mixture softer by (dB)", title="mixtures")
     right.set_ylabel("counted as two (%)")
     right.legend()
-    save_picture(figure, path, synthetic)
+    save_plot(figure, path, synthetic)
+
+
+# ------------------------------------------------------------------- plots that a run lacks
+
+
+def select_by(script: str, model: str) -> str:
+    """The validation figure that picked a run's epoch."""
+    is_baseline = script == crs_lib.TWO_LABEL and model.endswith(crs_lib.BOTH)
+    return SELECT_BY_OF_BASELINE if is_baseline else SELECT_BY[script]
+
+
+def draw_missing(folder: Path, target: Path) -> None:
+    """Draw into `target` what a run of a training or of the flow lacks: curves.png where it has a
+    history, confusion.png, and flow.png of the flow.
+    """
+    record = read_record(folder)
+    script, synthetic = record["script"], record["synthetic"]
+    if record["history"] and not (folder / "curves.png").exists():
+        draw_curves(
+            target / "curves.png",
+            synthetic,
+            record["history"],
+            record["best_epoch"],
+            select_by(script, record["model"]),
+        )
+    if script == crs_lib.FLOW and not (folder / "flow.png").exists():
+        draw_strategies(target / "flow.png", synthetic, record)
+    if not (folder / "confusion.png").exists():
+        title = f"{record['model']}, set {record['set']}"
+        table = read_predictions(folder)
+        confusion = confused(script, table)
+        draw_confusion(target / "confusion.png", synthetic, *confusion, title)
+
+
+def confused(script: str, table: pd.DataFrame) -> tuple[pd.Series, pd.Series, list]:
+    """Truth, answers and their labels, of the predictions of a script."""
+    if script == crs_lib.COUNTER:
+        return 1 + (table["recording_b"] != "").astype(int), table["count"], [1, 2]
+    classes = sorted(set(table["truth"].str.split("+").explode()))
+    if script == crs_lib.SINGLE:
+        return table["truth"], table["labels"], classes
+    column = "labels" if "labels" in table else "pair" if "pair" in table else "with_counter"
+    return *label_pairs(table["truth"], table[column]), classes

@@ -14,9 +14,11 @@ import pandas as pd
 
 import crs_lib
 import tmr
+from crs_lib import InputError
 from pipeline.evaluation import metrics
 from pipeline.files import locks, provenance
 
+FORMAT = 2  # of run records, weights and checkpoints; tools/migrate.py renews those of format 1
 RECORD = "run.json"  # a run that has it is finished
 PREDICTIONS = "predictions.csv"
 VALIDATION = "validation.csv"  # the clips by which epoch and thresholds were chosen
@@ -42,7 +44,7 @@ class Run(NamedTuple):
 
     folder: Path
     script: str  # without .py
-    model: str  # the networks' names, `_both` behind the rival without a counter
+    model: str  # the networks' names, `_both` behind the no-counter baseline's
     constants: dict
     data: dict  # stamps of the data it reads
     commit: str  # of the code, when it was started
@@ -57,6 +59,21 @@ class Run(NamedTuple):
     def synthetic(self) -> bool:
         """Whether the data is the synthetic set."""
         return crs_lib.is_synthetic(self.constants["DATASET"])
+
+
+class OldFormat(InputError):
+    """A record, weights or a checkpoint of an earlier version of this project."""
+
+
+def refuse_old(path: Path, content: dict, folder: Path) -> None:
+    """Raise OldFormat, naming the command that renews it, if what a file holds is of an old format.
+
+    folder: what is to be renewed as a whole.
+    """
+    if content.get("format", 1) < FORMAT:
+        raise OldFormat(
+            f"{path} is of an earlier version: run  python tools/migrate.py {folder}  first"
+        )
 
 
 # --------------------------------------------------------------------------------------- records
@@ -159,6 +176,7 @@ def machine(device: str, threads: int) -> dict:
 def header(run: Run, machine_used: dict) -> dict:
     """What every record says of its run: constants, data, code and machine."""
     return {
+        "format": FORMAT,
         "script": run.script,
         "model": run.model,
         "set": run.constants["SET"],
@@ -229,13 +247,16 @@ def nest(flat: dict[str, object]) -> dict:
 def read_record(folder: Path) -> dict | None:
     """A finished run's record, None where the run is not finished.
 
-    Raises InputError if it cannot be read.
+    Raises InputError if it cannot be read, OldFormat if it is of an earlier version.
     """
     path = folder / RECORD
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except ValueError as error:
-        raise crs_lib.InputError(f"{path}: no record of a run ({error}): remove it") from None
+        raise InputError(f"{path}: no record of a run ({error}): remove it") from None
+    if record is not None:
+        refuse_old(path, record, folder.parent)
+    return record
 
 
 def newest_finished(results: Path, name: str) -> Path | None:
@@ -251,9 +272,11 @@ def last_change(path: Path) -> int:
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
-    """The table of predictions of a run; an empty recording_b is an empty text."""
+    """The table of predictions of a run, packed or not; an empty recording_b is an empty text."""
     texts = {"recording_a": str, "recording_b": str}
-    return pd.read_csv(folder / PREDICTIONS, dtype=texts, keep_default_na=False)
+    path = folder / PREDICTIONS
+    path = path if path.exists() else path.with_name(f"{PREDICTIONS}.gz")
+    return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 
 def write_answers(folder: Path, answers: pd.DataFrame) -> None:

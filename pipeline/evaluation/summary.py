@@ -1,55 +1,52 @@
 """The summary of one configuration over its sets: figures, the audits of its counters, tables."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 import crs_lib
-from pipeline.evaluation import markdown, metrics, run_records
+from pipeline.evaluation import markdown, metrics, run_records, strategies
 
 SUMMARY_ROWS = (
-    ("counter.accuracy_balanced", "counter: one class or two (balanced)"),
-    ("audit.giveaway_balanced", "the same by give-aways alone (logistic regression)"),
+    ("counter.accuracy_balanced", "counter: balanced accuracy, one class or two"),
+    ("audit.shortcut_balanced", "shortcut baseline: the same by level, silence, flatness alone"),
     ("single.accuracy", "single-label classifier: accuracy"),
-    ("two_label.exact_pair", "two-label classifier: exact pair"),
+    ("two_label.exact_pair", "two-label classifier: exact-pair accuracy"),
     ("two_label.mean_average_precision", "two-label classifier: mean average precision"),
-    ("flow.with_counter.exact_set_balanced", "overall flow: exact set of names"),
-    ("flow.for_names.exact_set_balanced", "the same, the threshold of two chosen for names"),
-    ("flow.true_count.exact_set_balanced", "the same with the true count given"),
-    ("flow.no_counter.exact_set_balanced", "the same without a counter (the rival)"),
-    ("flow.rival_with_counter.exact_set_balanced", "the rival told the counter's count"),
-    (
-        "flow.rival_for_names.exact_set_balanced",
-        "the rival told the count, the threshold of two chosen for names",
+    *(
+        (f"flow.{column}.exact_match_balanced", f"{label}: exact match")
+        for column, label in strategies.STRATEGIES.items()
     ),
-    ("flow.rival_true_count.exact_set_balanced", "the rival told the true count"),
-    ("flow.one_network.exact_set_balanced", "the flow by one network that counts and names"),
-    (
-        "flow.one_network_for_names.exact_set_balanced",
-        "the one network, the threshold of two chosen for names",
+    ("flow.gain.counter_over_shortcuts", "counter over shortcut baseline (points)"),
+    *(
+        (
+            f"flow.gain.{better}_over_{worse}",
+            f"{strategies.STRATEGIES[better]} over {strategies.STRATEGIES[worse]} (points)",
+        )
+        for better, worse in (
+            ("with_counter_for_exact_match", "no_counter"),
+            ("oracle_count", "no_counter"),
+            ("baseline_with_counter_for_exact_match", "no_counter"),
+            ("baseline_oracle_count", "no_counter"),
+            ("oracle_count", "baseline_oracle_count"),
+            ("with_counter_for_exact_match", "joint_for_exact_match"),
+            ("ensemble", "no_counter"),
+            ("ensemble", "with_counter_for_exact_match"),
+        )
     ),
-    ("flow.one_network_true_count.exact_set_balanced", "the one network, the true count given"),
-    ("flow.together.exact_set_balanced", "the flow and the rival together"),
-    ("flow.together_true_count.exact_set_balanced", "both together, told the true count"),
-    ("flow.gain.counter_over_giveaways", "what the counter has above the give-aways (points)"),
-    ("flow.gain.for_names_over_no_counter", "what the counter gains over none (points)"),
-    ("flow.gain.true_count_over_no_counter", "what the true count would gain over none (points)"),
-    ("flow.gain.rival_for_names_over_no_counter", "what the rival gains by the counter (points)"),
-    (
-        "flow.gain.rival_true_count_over_no_counter",
-        "what the rival would gain by the true count (points)",
-    ),
-    (
-        "flow.gain.true_count_over_rival_true_count",
-        "what classifiers gain over the rival, both told the true count (points)",
-    ),
-    (
-        "flow.gain.for_names_over_one_network_for_names",
-        "what classifiers gain over the one network (points)",
-    ),
-    ("flow.gain.together_over_no_counter", "what both together gain over the rival (points)"),
-    ("flow.gain.together_over_for_names", "what both together gain over the flow (points)"),
+)
+# The main figures, of the README and at the top of the results page.
+HEADLINE = (
+    "counter.accuracy_balanced",
+    "audit.shortcut_balanced",
+    "single.accuracy",
+    "two_label.exact_pair",
+    "flow.with_counter.exact_match_balanced",
+    "flow.oracle_count.exact_match_balanced",
+    "flow.no_counter.exact_match_balanced",
+    "flow.ensemble.exact_match_balanced",
 )
 TASK_FIGURES = {
     "counter": metrics.counter_figures,
@@ -78,10 +75,10 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     audits = find_audits(results, [runs["counter"] for runs in trained_in])
     refuse_other_work([*runs, *audits])
     tables = [run_records.read_predictions(folder) for folder in flows]
-    figures = metrics.with_intervals(metrics.flow_figures, tables)
+    figures = metrics.with_intervals(strategies.flow_figures, tables)
     pairs = metrics.shares_by_truth(pd.concat(tables))
     figures = {
-        ("audit." if name.startswith("giveaway") else "flow.") + name: figure
+        ("audit." if name.startswith("shortcut") else "flow.") + name: figure
         for name, figure in figures.items()
     }
     for task, task_figures in TASK_FIGURES.items():
@@ -108,7 +105,20 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             *(folder.name for folder in audits),
         ],
     }
+    with crs_lib.replaced_file(path.with_name(f"{path.stem}_pairs.csv")) as part:
+        pairs.assign(synthetic=summary["synthetic"]).to_csv(part, index=False, float_format="%.4f")
+    for ending in ("md", "png"):  # of an older summary
+        path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
+    write_tables(summary, path)
     crs_lib.write_json(path, summary)
+    return summary
+
+
+def write_tables(summary: dict, path: Path) -> None:
+    """Write the tables of a summary beside its JSON file `path`: .csv, .md, _strategies.md and,
+    where there is an audit, _audit.md.
+    """
+    figures = summary["figures"]
     with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
         table = csv.writer(file)
         columns = ("mean", "std", "low", "high")
@@ -119,16 +129,12 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             table.writerow([name, *values, summary["synthetic"]])
     with crs_lib.replaced_file(path.with_suffix(".md")) as part:
         part.write_text(summary_table(summary), encoding="utf-8")
-    with crs_lib.replaced_file(path.with_name(f"{path.stem}_pairs.csv")) as part:
-        pairs.assign(synthetic=summary["synthetic"]).to_csv(part, index=False, float_format="%.4f")
     note = reservations(summary)
-    markdown.write_table(path.with_name(f"{path.stem}_ways.md"), way_rows(figures), note)
-    for ending in ("md", "png"):  # of an older summary
-        path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
-    if audits:
+    strategy_path = path.with_name(f"{path.stem}_strategies.md")
+    markdown.write_table(strategy_path, strategy_rows(figures), note)
+    if summary["audit"]:
         audit_rows = markdown.audit_rows(summary["audit"], summary["sets"])
         markdown.write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows, note)
-    return summary
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
@@ -178,10 +184,12 @@ def find_audits(results: Path, counters: list[str]) -> list[Path]:
     return [newest_of[name] for name in counters] if set(counters) <= set(newest_of) else []
 
 
-def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
-    """The main figures of a summary, in per cent; of several sets each.
+def summary_rows(
+    summary: dict, names: Collection[str] = tuple(dict(SUMMARY_ROWS))
+) -> tuple[str, list[list[str]]]:
+    """Figures of a summary by their names, in per cent; of several sets each.
 
-    Returns what they are of, and the rows of their table, the names of its columns first.
+    Returns what they are of, and the rows of their table, the column titles first.
     """
     sets = summary["sets"]
     of_what = f"Test clips of set {', '.join(map(str, sets))}, {summary['sample_rate']} Hz"
@@ -190,8 +198,8 @@ def summary_rows(summary: dict) -> tuple[str, list[list[str]]]:
     rows = [[*head, *(["over sets", "std", *(f"set {n}" for n in sets)] if several else [])]]
     for name, label in SUMMARY_ROWS:
         figure = summary["figures"].get(name)
-        if figure is None:
-            continue  # a way that this flow has not
+        if figure is None or name not in names:
+            continue  # of a strategy that this flow has not, or not asked for
         row = [label, *markdown.percent(figure)]
         if several:
             row.append(markdown.interval(*metrics.over_sets(figure)))
@@ -208,25 +216,26 @@ def reservations(summary: dict) -> str:
     return " ".join(note)
 
 
-def way_rows(figures: dict[str, dict]) -> list[list[str]]:
-    """How often each way to names is right (exact set) on single clips, on mixtures and on both
-    alike, in per cent, and what it gains over the rival without a counter, in points, with the
-    intervals of the test clips and, of several sets, of the sets (`metrics.over_sets`); the names
-    of the columns first. figures: of a summary.
+def strategy_rows(figures: dict[str, dict]) -> list[list[str]]:
+    """Exact match of each strategy on single clips, on mixtures and their macro average, in per
+    cent, and what it gains over the no-counter baseline, in points, with the intervals of the test
+    clips and, of several sets, of the sets (`metrics.over_sets`); the column titles first.
+
+    figures: of a summary.
     """
-    head = ["way to the names", "single clips", "mixtures", "mean of the two", "95 %"]
+    head = ["strategy", "single clips", "mixtures", "macro average", "95 %"]
     several = len(figures["counter.accuracy_balanced"]["sets"]) > 1
-    head += ["over no counter (points)", "95 %"]
+    head += ["over the baseline (points)", "95 %"]
     rows = [[*head, *(["95 % over sets"] if several else [])]]
-    for way, label in metrics.WAYS.items():
-        of_way = {
-            clips: figures.get(f"flow.{way}.exact_set_{clips}")
+    for column, label in strategies.STRATEGIES.items():
+        of_strategy = {
+            clips: figures.get(f"flow.{column}.exact_match_{clips}")
             for clips in ("single", "mixture", "balanced")
         }
-        if of_way["single"] is None:
-            continue  # a way that this flow has not
-        gain = figures.get(f"flow.gain.{way}_over_no_counter")
-        single, mixture, balanced = map(markdown.percent, of_way.values())
+        if of_strategy["single"] is None:
+            continue  # a strategy that this flow has not
+        gain = figures.get(f"flow.gain.{column}_over_no_counter")
+        single, mixture, balanced = map(markdown.percent, of_strategy.values())
         gained = markdown.percent(gain) if gain else ["", ""]
         if several:
             gained.append(markdown.interval(*metrics.over_sets(gain)) if gain else "")

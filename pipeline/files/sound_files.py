@@ -2,6 +2,8 @@
 
 import functools
 import io
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +23,18 @@ FULL_SCALE = 32767 / 32768  # the loudest sample that 16 bits hold on both sides
 @contextmanager
 def opened(path: Path) -> Iterator[sf.SoundFile]:
     """A sound file to be read; what goes wrong with it is an InputError that names the file."""
-    with reading(path), sf.SoundFile(path) as file:
+    with reading(path), opened_quietly(path) as file:
         # Else five seconds would last for days, or fill the memory.
         if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
             rate = f"its rate is said to be {file.samplerate} Hz"
             raise InputError(f"{path}: cannot be read as sound ({rate})")
         yield file
+
+
+def opened_quietly(path: Path) -> sf.SoundFile:
+    """A sound file to be read, its decoder's own messages left out."""
+    with quiet_decoder(path):
+        return sf.SoundFile(path)
 
 
 @contextmanager
@@ -41,6 +49,37 @@ def reading(path: Path) -> Iterator[None]:
     except (sf.LibsndfileError, librosa.ParameterError, OSError, UnicodeError, TypeError) as error:
         # A TypeError: of a .raw, which does not say what it holds.
         raise InputError(f"{path}: cannot be read as sound ({error})") from None
+
+
+def samples_of(file: sf.SoundFile, nb_samples: int) -> np.ndarray:
+    """The next samples of an opened file: float32 (samples,) or (samples, channels)."""
+    with quiet_decoder(file.name):
+        return file.read(nb_samples, dtype="float32")
+
+
+@contextmanager
+def quiet_decoder(path: Path | str) -> Iterator[None]:
+    """Around what decodes an MP3: libmpg123 prints pages of its own errors to the terminal, past
+    Python; those that matter soundfile raises.
+    """
+    if Path(path).suffix.lower() != ".mp3":
+        yield
+        return
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def info_of(path: Path) -> sf._SoundFileInfo:
+    """What soundfile knows of a file: frames, samplerate, duration. Raises as `reading` does."""
+    with reading(path), quiet_decoder(path):
+        return sf.info(path)
 
 
 def refuse_not_finite(path: Path, waveform: np.ndarray) -> None:

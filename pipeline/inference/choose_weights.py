@@ -1,4 +1,4 @@
-"""The trained networks that label a recording: which of those in a folder are meant."""
+"""Which of the trained networks in a folder are to classify a recording."""
 
 import re
 from pathlib import Path
@@ -69,7 +69,7 @@ def load(
 def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
     """The weights that a script's trainings left in a folder: model, set, sample rate (Hz).
 
-    The rivals without a counter are left out.
+    No-counter baselines are left out.
     """
     name = re.compile(rf"{script}_(\w+)_set(\d+)_(\d+(?:\.\d+)?)k\.pt")
     found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))

@@ -1,4 +1,4 @@
-"""Listen to a recording of any length: its windows, what the networks hear in each, the answer.
+"""Classify a recording of any length: its windows, the predictions for each, the answer.
 
 A recording of up to LONG_SECONDS is one window: its first CLIP_SECONDS, padded where it is shorter.
 A longer one is read in a stream: a window starts every second, the last one is padded.
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile as sf
 import soxr
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import nn
 
 from crs_lib import InputError
-from pipeline.data import audio, set_data
+from pipeline.data import audio
 from pipeline.data.audio import CLIP_SECONDS
+from pipeline.evaluation import strategies
 from pipeline.files import sound_files
 from pipeline.inference import timeline
 from pipeline.networks import features, heads, registry
@@ -33,12 +33,12 @@ NB_COLUMNS = 1000  # of a picture at most
 ROUNDING = 1e-6  # of a column
 
 
-class Heard(NamedTuple):
-    """What was heard in windows: a row each."""
+class Predicted(NamedTuple):
+    """Predictions for windows: a row each."""
 
     counts: np.ndarray  # int, of classes: 0 of a silent window, else 1 or 2
     count_scores: np.ndarray  # float32, the counter's probability of that count
-    named: np.ndarray  # bool (windows, classes)
+    labels: np.ndarray  # bool (windows, classes)
     scores: np.ndarray  # float32 (windows, classes), of the classifier that was asked
     silent: np.ndarray  # bool (windows, CLIP_SECONDS), which seconds are silence
 
@@ -58,7 +58,7 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         is_last = False
         while not is_last:
             # Not file.blocks: where a file ends too early that gives the last block again.
-            samples = file.read(BLOCK_SECONDS * file.samplerate, "float32")
+            samples = sound_files.samples_of(file, BLOCK_SECONDS * file.samplerate)
             is_last = len(samples) == 0
             mono = sound_files.as_mono(samples)
             sound_files.refuse_not_finite(path, mono)
@@ -71,8 +71,7 @@ def windows_of(path: Path, sample_rate: int) -> Iterator[tuple[np.ndarray, int]]
     Yields float32 (windows, CLIP_SECONDS * sample_rate), and how many samples of the recording they
     hold that none before did. Raises InputError, naming the file, as audio.read_clip does.
     """
-    with sound_files.reading(path):
-        info = sf.info(path)
+    info = sound_files.info_of(path)
     if info.frames <= LONG_SECONDS * info.samplerate:
         clip = audio.read_clip(path, sample_rate)
         nb_held = round(info.frames * sample_rate / info.samplerate)
@@ -93,7 +92,7 @@ def windows_of(path: Path, sample_rate: int) -> Iterator[tuple[np.ndarray, int]]
         yield audio.as_clip(held, sample_rate)[None], len(held) - nb_covered
 
 
-# ------------------------------------------------------------------------ what is heard in them
+# ------------------------------------------------------------------------------ their predictions
 
 
 def silent_seconds(windows: np.ndarray) -> np.ndarray:
@@ -102,8 +101,8 @@ def silent_seconds(windows: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def label(windows: np.ndarray, trained: dict, device: torch.device) -> Heard:
-    """Count the classes of windows, then name them; what is silent goes to no network.
+def predict(windows: np.ndarray, trained: dict, device: torch.device) -> Predicted:
+    """Count the classes of windows, then classify them; what is silent goes to no network.
 
     windows: float32 (windows, CLIP_SECONDS * sample rate). trained: task -> (network, what its file
     says), of `counter`, `single` and `two_label`, on the device.
@@ -114,13 +113,15 @@ def label(windows: np.ndarray, trained: dict, device: torch.device) -> Heard:
     sounds = np.flatnonzero(~silent.all(axis=1))
     counts = np.zeros(len(windows), dtype=int)
     count_scores = np.ones(len(windows), dtype=np.float32)
-    named = np.zeros((len(windows), len(classes)), dtype=bool)
-    scores = np.zeros(named.shape, dtype=np.float32)
+    labels = np.zeros((len(windows), len(classes)), dtype=bool)
+    scores = np.zeros(labels.shape, dtype=np.float32)
     waveforms = audio.level_rms(torch.from_numpy(windows).to(device))
 
     def logits_of(task: str, rows: np.ndarray) -> torch.Tensor:
         network, content = trained[task]
-        return network(features.features(waveforms[rows], content["constants"]["N_FFT"])).cpu()
+        return network(
+            features.stft_magnitude(waveforms[rows], content["constants"]["N_FFT"])
+        ).cpu()
 
     if len(sounds):
         chances = heads.SCORES_OF["counter"](logits_of("counter", sounds)).numpy()
@@ -129,49 +130,49 @@ def label(windows: np.ndarray, trained: dict, device: torch.device) -> Heard:
         rows = np.flatnonzero(counts == count)
         if len(rows):
             scores[rows] = heads.SCORES_OF[task](logits_of(task, rows)).numpy()
-            names = set_data.best_names(scores[rows], count, classes)
-            named[rows] = [np.isin(classes, text.split("+")) for text in names]
-    return Heard(counts, count_scores, named, scores, silent)
+            best = strategies.best_labels(scores[rows], count, classes)
+            labels[rows] = [np.isin(classes, text.split("+")) for text in best]
+    return Predicted(counts, count_scores, labels, scores, silent)
 
 
-def listen(
-    path: Path, sample_rate: int, label: Callable[[np.ndarray], Heard]
-) -> tuple[Heard, float]:
-    """What a labeller hears in the windows of a recording, and the seconds that they hold.
+def predict_recording(
+    path: Path, sample_rate: int, predict: Callable[[np.ndarray], Predicted]
+) -> tuple[Predicted, float]:
+    """Predictions for the windows of a recording, and the seconds that they hold.
 
     Raises InputError, naming the file, if it cannot be read or is empty.
     """
     parts, nb_samples = [], 0
     for windows, nb_new in windows_of(path, sample_rate):
-        parts.append(label(windows))
+        parts.append(predict(windows))
         nb_samples += nb_new
     if not parts:  # where the header promises what does not follow
         raise InputError(f"{path}: holds no samples")
-    return Heard(*map(np.concatenate, zip(*parts, strict=True))), nb_samples / sample_rate
+    return Predicted(*map(np.concatenate, zip(*parts, strict=True))), nb_samples / sample_rate
 
 
 def answer(path: Path, trained: dict, device: torch.device) -> dict:
-    """What is in a recording, by trained networks (see `label`).
+    """What is in a recording, by trained networks (see `predict`).
 
-    Returns `seconds` (heard) and `spans` (see timeline.spans), and of a recording that is one
+    Returns `seconds` (classified) and `spans` (see timeline.spans), and of a recording that is one
     window `of_seconds` (its length), `count`, `count_score`, `names` (the best first) and `scores`
     (class -> score).
     Raises InputError, naming the file, if it cannot be read or is empty.
     """
     content = trained["counter"][1]
     classes = content["classes"]
-    heard, seconds = listen(
-        path, content["constants"]["SAMPLE_RATE"], partial(label, trained=trained, device=device)
+    found, seconds = predict_recording(
+        path, content["constants"]["SAMPLE_RATE"], partial(predict, trained=trained, device=device)
     )
-    spans = timeline.spans(heard.named, heard.scores, heard.silent, seconds, classes)
+    spans = timeline.spans(found.labels, found.scores, found.silent, seconds, classes)
     row = {"seconds": seconds}
-    if len(heard.counts) == 1:
-        scores = dict(zip(classes, heard.scores[0].tolist(), strict=True))
-        names = [name for name, is_named in zip(classes, heard.named[0], strict=True) if is_named]
+    if len(found.counts) == 1:
+        scores = dict(zip(classes, found.scores[0].tolist(), strict=True))
+        names = [name for name, is_there in zip(classes, found.labels[0], strict=True) if is_there]
         row |= {
-            "of_seconds": sf.info(path).duration,
-            "count": int(heard.counts[0]),
-            "count_score": float(heard.count_scores[0]),
+            "of_seconds": sound_files.info_of(path).duration,
+            "count": int(found.counts[0]),
+            "count_score": float(found.count_scores[0]),
             "names": sorted(names, key=lambda name: -scores[name]),
             "scores": scores,
         }
@@ -217,9 +218,9 @@ def frames_of(windows: torch.Tensor, network: nn.Module, n_fft: int) -> torch.Te
     """Magnitudes of windows as they are, and behind the last bin the network's attention, 0 where
     it has none: float32 (windows, bins + 1, frames).
     """
-    magnitudes = features.features(windows, n_fft)[:, 0]
+    magnitudes = features.stft_magnitude(windows, n_fft)[:, 0]
     attention = torch.zeros_like(magnitudes[:, 0])
     if registry.attends(network):
-        spectrograms = features.features(audio.level_rms(windows), n_fft)
+        spectrograms = features.stft_magnitude(audio.level_rms(windows), n_fft)
         _, attention = network(spectrograms, with_attention=True)
     return torch.cat([magnitudes, attention[:, None]], dim=1)

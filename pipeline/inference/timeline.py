@@ -1,12 +1,12 @@
 """From windows to spans: which classes sound when in a recording of any length.
 
-A window of CLIP_SECONDS starts every second, so a second lies in up to five windows. A window that
-names a class does not say when in it the class sounds: one network names it for the last moment of
-it, another only where it fills half of the window. What holds in a second is decided so:
+A window of CLIP_SECONDS starts every second, so a second lies in up to five windows. The
+label of a window does not say when in it the class sounds: one network gives it for the last moment
+of a sound, another only where the sound fills half of the window. A second is decided so:
 
 1. A second that is silent holds nothing.
-2. Else it holds the classes that AGREE of the windows around it name. Whoever names a class too
-   early or too late does so in windows that lie mostly beside it, and is outvoted.
+2. Else it holds the labels that a share of AGREE of the windows around it have. A label that comes
+   too early or too late is one of windows that lie mostly beside the sound, and is outvoted.
 3. Where so many agree on no class, it holds those of the window that has it in the middle.
 
 Times are whole seconds, so a span begins or ends a second beside the sound at times; where a
@@ -49,32 +49,32 @@ def means_around(values: np.ndarray, window_seconds: int) -> np.ndarray:
     return (sums[behind] - sums[first]) / (behind - first)[:, None]
 
 
-def classes_of_seconds(named: np.ndarray, silent: np.ndarray) -> np.ndarray:
+def classes_of_seconds(labels: np.ndarray, silent: np.ndarray) -> np.ndarray:
     """Which classes hold in each second of a recording: bool (seconds, classes).
 
-    named: bool (windows, classes), a window each second. silent: bool (windows, seconds of a
+    labels: bool (windows, classes), a window each second. silent: bool (windows, seconds of a
     window), which of its seconds hold nothing.
     """
     nb_windows, window_seconds = silent.shape
-    shares = means_around(named, window_seconds)
+    shares = means_around(labels, window_seconds)
     holds = shares >= AGREE - 1e-9  # the means are of sums of ones: but for rounding
     seconds = np.arange(len(shares))
     middle = np.clip(seconds - window_seconds // 2, 0, nb_windows - 1)
-    holds = np.where(holds.any(axis=1, keepdims=True), holds, named[middle])
+    holds = np.where(holds.any(axis=1, keepdims=True), holds, labels[middle])
     last = np.minimum(seconds, nb_windows - 1)
     return holds & ~silent[last, seconds - last][:, None]
 
 
 def spans(
-    named: np.ndarray, scores: np.ndarray, silent: np.ndarray, seconds: float, classes: list[str]
+    labels: np.ndarray, scores: np.ndarray, silent: np.ndarray, seconds: float, classes: list[str]
 ) -> list[Span]:
     """The spans of a recording, by their start, those in which nothing sounds between them.
 
-    named, silent: see `classes_of_seconds`. scores: (windows, classes), in [0, 1]. seconds: of the
+    labels, silent: see `classes_of_seconds`. scores: (windows, classes), in [0, 1]. seconds: of the
     recording, where the last span ends at the latest.
     """
     nb_seconds = int(np.ceil(seconds))
-    holds = classes_of_seconds(named, silent)[:nb_seconds]
+    holds = classes_of_seconds(labels, silent)[:nb_seconds]
     scores = means_around(scores, silent.shape[1])
     found = [Span(*run, None, None) for run in runs(~holds.any(axis=1))]
     for index, name in enumerate(classes):

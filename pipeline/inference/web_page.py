@@ -12,7 +12,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import gradio as gr
 import numpy as np
-import soundfile as sf
 import torch
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -21,18 +20,18 @@ from crs_lib import InputError
 from pipeline.data import audio
 from pipeline.evaluation import plots
 from pipeline.files import sound_files
-from pipeline.inference import classify
+from pipeline.inference import classify, recording_plots
 
 ADDRESS = "127.0.0.1"  # this machine alone
 KEPT_SECONDS = 3600  # Gradio's copies of what was uploaded or recorded
-LEVELS_DB = range(-30, 31, 3)  # of the second sound, in the curve of the counter's mind
+LEVELS_DB = range(-30, 31, 3)  # of the second sound, in the curve of the counter's score
 # What the browser may load: nothing from elsewhere, where Gradio's page has fonts and a script.
 SECURITY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
 NOTHING = (None, [], None)  # no scores, no timeline, no picture
 
 
-class Ears(NamedTuple):
-    """What the page hears with, and how much it takes."""
+class Setup(NamedTuple):
+    """What the page classifies with, and how much it takes."""
 
     trained: dict  # as choose_weights.load has it
     device: torch.device
@@ -40,63 +39,64 @@ class Ears(NamedTuple):
     most_mb: int  # of a file
 
 
-# ------------------------------------------------------------------------------ what is heard
+# ----------------------------------------------------------------------------- what is found
 
 
-def hear(path: str | None, ears: Ears) -> tuple:
+def show_recording(path: str | None, setup: Setup) -> tuple:
     """Of a recording a headline, scores, the rows of its timeline, its picture."""
     if path is None:
         return ("", *NOTHING)
     name = Path(path).name
     try:
-        refuse_long(path, ears)
-        answer = classify.answer(path, ears.trained, ears.device)
-        columns = classify.columns_of(path, answer["seconds"], ears.trained, ears.device)
+        refuse_long(path, setup)
+        answer = classify.answer(path, setup.trained, setup.device)
+        columns = classify.columns_of(path, answer["seconds"], setup.trained, setup.device)
     except InputError as error:
         return (str(error).replace(str(path), name), *NOTHING)
     rows = [
-        [span.start, span.end, span.name or "nothing heard", span.score and round(span.score, 2)]
+        [span.start, span.end, span.name or "silence", span.score and round(span.score, 2)]
         for span in answer["spans"]
     ]
-    figure = finished(plots.draw_recording(name, answer, *columns), ears)
+    figure = finished(recording_plots.draw_recording(name, answer, *columns), setup)
     # Silence has no scores: of ten zeros the page would show the first as the answer.
     scores = answer["scores"] if answer.get("count") else None
     return headline(answer), scores, rows, figure
 
 
-def mix(path_a: str | None, path_b: str | None, level_db: float, ears: Ears) -> tuple:
-    """Of two recordings mixed what `hear` says; the mixture; the counter's mind over the level.
+def mix(path_a: str | None, path_b: str | None, level_db: float, setup: Setup) -> tuple:
+    """Of two recordings mixed what `show_recording` gives; the mixture; the counter's score of two
+    over the level.
 
     level_db: of the second above the first, both brought to the same RMS before.
     """
     if path_a is None or path_b is None:
         return ("Choose two sounds.", *NOTHING, None, None)
-    sample_rate = ears.trained["counter"][1]["constants"]["SAMPLE_RATE"]
+    sample_rate = setup.trained["counter"][1]["constants"]["SAMPLE_RATE"]
     try:
-        first, second = (levelled_clip(path, sample_rate, ears) for path in (path_a, path_b))
+        first, second = (levelled_clip(path, sample_rate, setup) for path in (path_a, path_b))
     except InputError as error:
         return (str(error), *NOTHING, None, None)
     gains = 10 ** (np.array([level_db, *LEVELS_DB], dtype=np.float32)[:, None] / 20)
     mixtures = audio.level_rms(audio.mix(first, gains * second))
     mixtures = np.stack([audio.as_clip(mixture, sample_rate) for mixture in mixtures])
-    heard = classify.label(mixtures[1:], ears.trained, ears.device)
-    chances = np.where(heard.counts == 2, heard.count_scores, 1 - heard.count_scores)
-    curve = finished(plots.draw_mind(LEVELS_DB, chances, level_db), ears)
+    of_levels = classify.predict(mixtures[1:], setup.trained, setup.device)
+    scores = np.where(of_levels.counts == 2, of_levels.count_scores, 1 - of_levels.count_scores)
+    curve = finished(recording_plots.draw_score_over_level(LEVELS_DB, scores, level_db), setup)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{Path(path_a).stem} + {Path(path_b).stem}.wav")
         sound_files.write_wav(path, mixtures[0], sample_rate)
-        found = hear(str(path), ears)
+        found = show_recording(str(path), setup)
     return (*found, (sample_rate, sound_files.to_pcm16(mixtures[0])), curve)
 
 
-def levelled_clip(path: str, sample_rate: int, ears: Ears) -> np.ndarray:
+def levelled_clip(path: str, sample_rate: int, setup: Setup) -> np.ndarray:
     """The clip that the networks get of a recording: float32 (samples,).
 
     Raises InputError if it is too long, cannot be read or is silent.
     """
     name = Path(path).name
     try:
-        refuse_long(path, ears)
+        refuse_long(path, setup)
         clip = audio.read_clip(path, sample_rate)
     except InputError as error:
         raise InputError(str(error).replace(path, name)) from None
@@ -105,13 +105,12 @@ def levelled_clip(path: str, sample_rate: int, ears: Ears) -> np.ndarray:
     return audio.level_rms(clip)
 
 
-def refuse_long(path: str, ears: Ears) -> None:
+def refuse_long(path: str, setup: Setup) -> None:
     """Raise InputError if a recording is longer than the page takes."""
-    with sound_files.reading(path):
-        minutes = sf.info(path).duration / 60
-    if minutes > ears.most_minutes:
+    minutes = sound_files.info_of(path).duration / 60
+    if minutes > setup.most_minutes:
         raise InputError(
-            f"{path} lasts {minutes:.1f} minutes, more than {ears.most_minutes}: "
+            f"{path} lasts {minutes:.1f} minutes, more than {setup.most_minutes}: "
             "python predict.py takes any length"
         )
 
@@ -121,14 +120,14 @@ def headline(answer: dict) -> str:
     if "count" not in answer:
         return f"## A timeline of {answer['seconds']:.1f} seconds"
     if answer["count"] == 0:
-        return "## Nothing heard"
+        return "## Silence"
     classes = "one class" if answer["count"] == 1 else "two classes"
     return f"## {' + '.join(answer['names'])}\n{classes} ({answer['count_score']:.2f})"
 
 
-def finished(figure: plots.plt.Figure, ears: Ears) -> plots.plt.Figure:
+def finished(figure: plots.plt.Figure, setup: Setup) -> plots.plt.Figure:
     """A figure for the page, which draws it by itself."""
-    plots.finish(figure, ears.trained["counter"][1]["synthetic"])
+    plots.finish(figure, setup.trained["counter"][1]["synthetic"])
     plots.plt.close(figure)
     return figure
 
@@ -136,48 +135,50 @@ def finished(figure: plots.plt.Figure, ears: Ears) -> plots.plt.Figure:
 # ------------------------------------------------------------------------------- how it is shown
 
 
-def page(ears: Ears, clips: dict[str, str]) -> gr.Blocks:
+def page(setup: Setup, clips: dict[str, str]) -> gr.Blocks:
     """The page: one recording, or two to be mixed.
 
     clips: what the data set's clips are called -> path; empty where there is none.
     """
-    alone = {"concurrency_limit": 1, "concurrency_id": "ears"}  # one after the other
+    alone = {"concurrency_limit": 1, "concurrency_id": "networks"}  # one after the other
     either = {"sources": ["upload", "microphone"], "type": "filepath", "buttons": ["download"]}
     kept = {"analytics_enabled": False, "delete_cache": (KEPT_SECONDS, KEPT_SECONDS)}
     with gr.Blocks(title="What is in this recording?", **kept) as blocks:
-        gr.Markdown(introduction(ears))
+        gr.Markdown(introduction(setup))
         with gr.Tab("One recording"):
             recording = gr.Audio(label="recording", elem_id="recording", **either)
-            recording.change(partial(hear, ears=ears), recording, outputs("found"), **alone)
+            recording.change(
+                partial(show_recording, setup=setup), recording, outputs("found"), **alone
+            )
         with gr.Tab("Two sounds mixed"):
             with gr.Row():
                 sounds = [side(name, clips, either) for name in ("first", "second")]
             ends = (LEVELS_DB[0], LEVELS_DB[-1], 0)
             level = gr.Slider(*ends, step=1, label="second above first (dB)", elem_id="level")
-            curve = gr.Plot(show_label=False, elem_id="mind")
+            curve = gr.Plot(show_label=False, elem_id="score_of_two")
             mixture = gr.Audio(label="the mixture", interactive=False, buttons=["download"])
             mixed = [*outputs("mixed"), mixture, curve]
             for event in (sounds[0].change, sounds[1].change, level.release):
-                event(partial(mix, ears=ears), [*sounds, level], mixed, **alone)
+                event(partial(mix, setup=setup), [*sounds, level], mixed, **alone)
     return blocks
 
 
-def introduction(ears: Ears) -> str:
+def introduction(setup: Setup) -> str:
     """What the page says first."""
-    content = ears.trained["counter"][1]
+    content = setup.trained["counter"][1]
     synthetic = "**SYNTHETIC: trained on the synthetic set, not on real recordings.**\n\n"
     classes = ", ".join(name.replace("_", " ") for name in content["classes"])
     return (
         f"# What is in this recording?\n\n{synthetic * content['synthetic']}"
         f"The networks know {len(content['classes'])} classes, one or two at a time: {classes}. "
-        f"Up to {ears.most_minutes} minutes and {ears.most_mb} MB; beyond "
+        f"Up to {setup.most_minutes} minutes and {setup.most_mb} MB; beyond "
         f"{classify.LONG_SECONDS} seconds a recording gets a timeline. "
         "Everything stays on this machine."
     )
 
 
 def outputs(prefix: str) -> list:
-    """Where the page shows what `hear` says."""
+    """Where the page shows what `show_recording` gives."""
     headline = gr.Markdown(elem_id=f"{prefix}_headline")
     with gr.Row():
         scores = gr.Label(label="scores", num_top_classes=5, elem_id=f"{prefix}_scores")
@@ -210,7 +211,7 @@ async def only_from_here(request, call_next):
     return response
 
 
-def serve(blocks: gr.Blocks, port: int, ears: Ears, allowed: list[Path]) -> None:
+def serve(blocks: gr.Blocks, port: int, setup: Setup, allowed: list[Path]) -> None:
     """Serve the page until Ctrl+C. Raises InputError if the port is taken.
 
     allowed: folders whose files the page may show.
@@ -225,7 +226,7 @@ def serve(blocks: gr.Blocks, port: int, ears: Ears, allowed: list[Path]) -> None
             prevent_thread_lock=True,
             footer_links=[],
             theme=gr.themes.Default(font="sans-serif", font_mono="monospace"),
-            max_file_size=f"{ears.most_mb}mb",
+            max_file_size=f"{setup.most_mb}mb",
             allowed_paths=[str(folder) for folder in allowed],
             app_kwargs={"middleware": [Middleware(BaseHTTPMiddleware, dispatch=only_from_here)]},
         )

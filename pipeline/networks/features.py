@@ -1,4 +1,4 @@
-"""What a network hears: stems in memory, the waveforms of a batch, their features.
+"""Features and augmentation: stems in memory, the waveforms of a batch, their features.
 
 A batch is rows of stems (see set_data): single clips and mixtures are made from the same stems
 and reach a network at the same level.
@@ -42,8 +42,8 @@ def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     return audio.level_rms(audio.mix(*stems_of(stems, rows)))
 
 
-def features(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
-    """What networks see of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
+def stft_magnitude(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
+    """The features of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
 
     The magnitude itself, as the research had it; no logarithm, no mel bands.
     """
@@ -56,11 +56,11 @@ def magnitudes_of(spectra: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(spectra.real**2, spectra.imag, spectra.imag).sqrt()
 
 
-# ------------------------------------------------------- training batches, never twice the same
+# --------------------------------------------------------------- augmentation of training batches
 
 
-def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
-    """Features of a training batch, varied at random as the constants say.
+def augmented_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
+    """Features of a training batch with augmentation, at random as the constants say.
 
     constants: ROLL rolls every stem in time; SPEED plays it faster or slower; GAIN, where mixtures
         are trained on, makes the second stem up to so many dB softer or louder; MASK hides a band
@@ -76,7 +76,7 @@ def varied_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> t
         gain_db = constants["GAIN"] * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
         second = second * 10 ** (gain_db / 20)
     waveforms = audio.level_rms(audio.mix(first, second))
-    spectrograms = features(waveforms, constants["N_FFT"])
+    spectrograms = stft_magnitude(waveforms, constants["N_FFT"])
     return masked(spectrograms) if constants["MASK"] else spectrograms
 
 

@@ -24,15 +24,15 @@ def move_threshold(counter: nn.Module, threshold: float) -> None:
     counter.dense[-1].bias[1] -= odds.clamp(-MOST_LOGIT, MOST_LOGIT).item()
 
 
-def forget_names(counter: nn.Module) -> dict[str, torch.Tensor]:
-    """Cut the logits of the class names off a counter's last layer: the count's two are left.
+def cut_label_head(counter: nn.Module) -> dict[str, torch.Tensor]:
+    """Cut the logits of the class labels off a counter's last layer: the count's two are left.
 
-    Returns what `remember_names` puts back.
+    Returns what `join_label_head` puts back.
     """
     last = counter.dense[-1]
-    forgotten = {name: value[2:].detach().clone() for name, value in last.named_parameters()}
+    label_head = {name: value[2:].detach().clone() for name, value in last.named_parameters()}
     keep_logits(counter, slice(2))
-    return forgotten
+    return label_head
 
 
 def keep_logits(network: nn.Module, kept: slice) -> None:
@@ -43,11 +43,11 @@ def keep_logits(network: nn.Module, kept: slice) -> None:
     last.out_features = len(last.bias)
 
 
-def remember_names(counter: nn.Module, forgotten: dict[str, torch.Tensor]) -> nn.Module:
-    """A counter's network with the logits of the class names behind the count's two again."""
+def join_label_head(counter: nn.Module, label_head: dict[str, torch.Tensor]) -> nn.Module:
+    """A counter's network with the logits of the class labels behind the count's two again."""
     network = copy.deepcopy(counter)
     last = network.dense[-1]
-    for name, value in forgotten.items():
+    for name, value in label_head.items():
         kept = getattr(last, name).detach()
         setattr(last, name, nn.Parameter(torch.cat([kept, value.to(kept)])))
     last.out_features = len(last.bias)
@@ -61,7 +61,7 @@ def pair_logits(logits: torch.Tensor) -> torch.Tensor:
 
 
 def scores_of_two(logits: torch.Tensor) -> torch.Tensor:
-    """The probability of each class to be one of a clip's two, by `loop.names_loss`.
+    """The probability of each class to be one of a clip's two, by `loop.labels_loss`.
 
     logits: (clips, classes). Returns the same shape; a row sums to 2.
     """
@@ -89,5 +89,7 @@ def logits_of(
     logits = []
     for start in starts if len(rows) < 5000 else tqdm(starts, "test", disable=None):
         some = rows[start : start + EVALUATION_BATCH]
-        logits.append(network(features.features(features.waveforms_of(stems, some), n_fft)).cpu())
+        logits.append(
+            network(features.stft_magnitude(features.waveforms_of(stems, some), n_fft)).cpu()
+        )
     return torch.cat(logits)

@@ -19,7 +19,7 @@ from pipeline.settings.good_values import GOOD_VALUES, why_bad
 
 DEVICES = ("cpu", "cuda", "mps")
 # A new network by its name, of nb_outputs, nb_bins, nb_frames, sample_rate. Its last layer is
-# `dense[-1]`, which `forget_names` shortens.
+# `dense[-1]`, which `cut_label_head` shortens.
 NETWORKS = {
     "asc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: ASC(nb_bins, nb_outputs),
     "isocc": lambda nb_outputs, nb_bins, nb_frames, sample_rate: CNN_ISOCC(

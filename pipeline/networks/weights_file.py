@@ -12,6 +12,7 @@ from crs_lib import InputError
 from pipeline.evaluation import run_records
 
 WEIGHTS_KINDS = {
+    "format": int,
     "weights": dict,
     "constants": dict,
     "data": dict,
@@ -20,7 +21,7 @@ WEIGHTS_KINDS = {
     "metrics": dict,
     "versions": dict,
     "synthetic": bool,
-    "forgotten": dict,
+    "label_head": dict,
 }
 
 
@@ -33,15 +34,16 @@ def save(content: dict, path: Path) -> None:
 
 
 def save_weights(
-    run: run_records.Run, network: nn.Module, classes: list[str], figures: dict, forgotten: dict
+    run: run_records.Run, network: nn.Module, classes: list[str], figures: dict, label_head: dict
 ) -> Path:
     """Write the weights of a finished training, with all that the flow and predict.py need.
 
-    figures: of the test, and the best epoch's on validation. forgotten: of a counter that learned
-    class names, that part of its last layer, else empty. Returns the file.
+    figures: of the test, and the best epoch's on validation. label_head: of a counter that learned
+    class labels, that part of its last layer, else empty. Returns the file.
     """
     path = crs_lib.weights_path(run.constants["MODELS"], run.name)
     content = {
+        "format": run_records.FORMAT,
         "weights": {name: value.cpu() for name, value in network.state_dict().items()},
         "constants": run.constants,
         "data": run.data,
@@ -50,7 +52,7 @@ def save_weights(
         "metrics": figures,
         "versions": run_records.versions(),
         "synthetic": crs_lib.is_synthetic(run.constants["DATASET"]),
-        "forgotten": {name: value.cpu() for name, value in forgotten.items()},
+        "label_head": {name: value.cpu() for name, value in label_head.items()},
     }
     save(content, path)
     return path
@@ -59,17 +61,20 @@ def save_weights(
 def read_weights(path: Path) -> dict:
     """What save_weights wrote; no code in it is run. Raises InputError if it cannot be read."""
     try:
-        return read(path, WEIGHTS_KINDS)
+        return read(path, WEIGHTS_KINDS, path.parent)
+    except run_records.OldFormat:
+        raise
     except InputError as error:
         raise InputError(
             f"{error}: not weights that can be read: remove it and train again"
         ) from None
 
 
-def read(path: Path, kinds: dict[str, type]) -> dict:
+def read(path: Path, kinds: dict[str, type], folder: Path) -> dict:
     """What torch.save wrote, if it has these keys and values of these types; no code in it is run.
 
-    Raises InputError if it cannot be read.
+    folder: what is to be renewed where the file is of an earlier version.
+    Raises InputError if it cannot be read, OldFormat if it is of an earlier version.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -77,7 +82,10 @@ def read(path: Path, kinds: dict[str, type]) -> dict:
         if damaged:
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = dict(torch.load(path, map_location="cpu", weights_only=True))
+        run_records.refuse_old(path, content, folder)
         odd = [key for key, kind in kinds.items() if not isinstance(content[key], kind)]
+    except run_records.OldFormat:
+        raise
     except Exception as error:  # a damaged file makes torch raise anything
         raise InputError(f"{path} cannot be read ({in_short(error)})") from None
     if odd:

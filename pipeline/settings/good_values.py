@@ -82,7 +82,7 @@ def as_text(good: Container) -> str:
 
 # The good values of the constants that several scripts share.
 SETS = range(1, 11)  # of division
-NETWORKS = ("asc", "isocc", "logmel")  # of networks.py
+NETWORKS = ("asc", "isocc", "logmel")  # of pipeline/networks/registry.py
 LISTS = ("SETS", "RECORDINGS")  # constants that hold several values
 ANY_TEXT, SOME_TEXT, SWITCH = Text(0), Text(1), (False, True)
 GOOD_VALUES = {
@@ -107,7 +107,7 @@ GOOD_VALUES = {
     "CLASSIFIER_MODEL": NETWORKS,
     "GAIN": Between(0, 40),
     "SPEED": Between(0, 1),
-    "NAMES_WEIGHT": Between(0, 1000),
+    "LABELS_WEIGHT": Between(0, 1000),
     "AVERAGE": Between(0, 1000),
     "EPOCHS": range(1, 100_001),
     "PATIENCE": range(1, 100_001),
@@ -125,7 +125,7 @@ GOOD_VALUES = {
     "SHA256": ANY_TEXT,
     "BF16": SWITCH,
     "CSV": SWITCH,
-    "JOINT": SWITCH,
+    "BOTH_KINDS": SWITCH,
     "JSON": SWITCH,
     "LABELS": SWITCH,
     "MASK": SWITCH,

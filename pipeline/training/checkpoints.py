@@ -15,6 +15,7 @@ from pipeline.networks import weights_file
 LAST = "last.pt"  # a run's checkpoint, written after every epoch
 # What the files hold, and of which type it is.
 CHECKPOINT_KINDS = {
+    "format": int,
     "method": int,
     "constants": dict,
     "data": dict,
@@ -43,8 +44,8 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> run_recor
     """A new run's folder; with RESUME that of the newest unfinished run of the same constants.
 
     Until the script ends nobody else may train these weights or go on with this run.
-    model: name in registry.NETWORKS, crs_lib.BOTH behind the rival's. data: the
-    stamps of what was read, from before that.
+    model: name in registry.NETWORKS, crs_lib.BOTH behind the
+    no-counter baseline's. data: the stamps of what was read, from before that.
     Raises InputError if somebody else does, if the data was replaced meanwhile, or if its weights
     would replace some that are real by synthetic ones, or the reverse.
     """
@@ -64,10 +65,12 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> run_recor
         if record.exists():
             continue
         try:
-            content = weights_file.read(last, CHECKPOINT_KINDS)
+            content = weights_file.read(last, CHECKPOINT_KINDS, results)
             nb_epochs = len(content["state"]["history"])
             if "logits" not in content["state"]["best"]:  # the first versions kept none
                 raise KeyError("logits")
+        except run_records.OldFormat:
+            raise
         except (InputError, KeyError, TypeError):
             print(f"{last} is damaged or of an earlier version, and is passed over")
             continue
@@ -84,6 +87,7 @@ def start_run(script: str, model: str, constants: dict, data: dict) -> run_recor
 def save_checkpoint(run: run_records.Run, state: dict, learner: Learner) -> None:
     """Write last.pt beside and rename it: what a killed run needs to go on as if it never was."""
     content = {
+        "format": run_records.FORMAT,
         "method": run_records.METHODS[run.script],
         "constants": run.constants,
         "data": run.data,
@@ -122,7 +126,7 @@ def load_checkpoint(path: Path, learner: Learner) -> dict:
 
     Raises InputError if they do not fit.
     """
-    content = weights_file.read(path, CHECKPOINT_KINDS)
+    content = weights_file.read(path, CHECKPOINT_KINDS, path.parent.parent)
     try:
         learner.network.load_state_dict(content["network"])
         learner.averaged.load_state_dict(content["averaged"])

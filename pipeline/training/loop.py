@@ -31,7 +31,7 @@ def seed_everything(seed: int, set_number: int, script: str) -> None:
 
     Every script has random numbers of its own on every set. Sets k and k + 5 learn from the same
     clips, and so do both classifiers: with the same numbers they would be one training told twice.
-    (The two-label classifier and the rival trained on both are one script and share theirs.)
+    (The two-label classifier and the no-counter baseline are one script and share theirs.)
     """
     words = np.random.SeedSequence([seed, set_number, zlib.crc32(script.encode())])
     seed = int(words.generate_state(1)[0])
@@ -44,7 +44,7 @@ def seed_everything(seed: int, set_number: int, script: str) -> None:
 
 
 def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Tensor:
-    """Targets of class names: 1 for each class in the clip, float32 (clips, classes).
+    """Targets of class labels: 1 for each class in the clip, float32 (clips, classes).
 
     labels: the class index of every stem, int (stems,).
     """
@@ -55,10 +55,10 @@ def many_hot(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.T
     return targets.scatter_(1, labels[torch.stack([stems[:, 0], second], dim=1)], 1)
 
 
-def names_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood of each clip's names among all sets of as many (one or two).
+def labels_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of each clip's labels among all sets of as many (one or two).
 
-    Sets weigh as the exponential of their summed logits: for one name this is cross-entropy, for
+    Sets weigh as the exponential of their summed logits: for one label this is cross-entropy, for
     two its like over the pairs of classes (the conditional Bernoulli distribution of Chen,
     Dempster and Liu 1994). How many there are is known, or somebody else's to tell.
     logits: float32 (clips, classes). targets: as `many_hot` has them.
@@ -122,7 +122,7 @@ def fit(
         title = f"epoch {epoch + 1}/{constants['EPOCHS']}"
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None):
             chosen = rows[start : start + batch]
-            spectrograms = features.varied_features(stems, chosen, constants)
+            spectrograms = features.augmented_features(stems, chosen, constants)
             with torch.autocast(stems.device.type, torch.bfloat16, enabled=constants["BF16"]):
                 step_loss = loss(network(spectrograms).float(), targets(chosen))
             optimiser.zero_grad()
@@ -153,7 +153,7 @@ def fit(
     return state["history"], state["best"]["row"], state["best"]["logits"]
 
 
-def take_names(
+def take_label_head(
     run: run_records.Run,
     network: nn.Module,
     stems: torch.Tensor,
@@ -161,12 +161,12 @@ def take_names(
     validate: Callable[[torch.Tensor], dict[str, float]],
     validation_rows: np.ndarray,
 ) -> tuple[dict, torch.Tensor, str]:
-    """Give a classifier the names that the counter learned beside the count, in place of `fit`.
+    """Give a classifier the label head that the counter learned, in place of `fit`.
 
-    One network then counts and names. validate, validation_rows: as of `fit`.
+    The joint network then counts and classifies. validate, validation_rows: as of `fit`.
     Returns its row of validation figures, at the counter's epoch, the logits that they are of, and
     the counter's run.
-    Raises InputError if that counter is missing, or learned other names, or from another STFT.
+    Raises InputError if that counter is missing, or learned other labels, or from another STFT.
     """
     constants = run.constants
     where = [constants[name] for name in ("MODEL", "SET", "SAMPLE_RATE")]
@@ -174,13 +174,13 @@ def take_names(
         constants["MODELS"], crs_lib.COUNTER, *where, stems.device, constants["DATASET"]
     )
     wanted = (classes, constants["N_FFT"])
-    if not content["forgotten"] or (content["classes"], content["constants"]["N_FFT"]) != wanted:
+    if not content["label_head"] or (content["classes"], content["constants"]["N_FFT"]) != wanted:
         names = ("DATASET", "RESULTS", "MODELS", "SET", "SAMPLE_RATE", "N_FFT", "MODEL")
         redo = command_line.command(
             f"{crs_lib.COUNTER}.py", **{name: constants[name] for name in names}
         )
-        raise InputError(f"the counter of {content['run']} learned no such names: run  {redo}")
-    counter = heads.remember_names(counter, content["forgotten"])
+        raise InputError(f"the counter of {content['run']} learned no such labels: run  {redo}")
+    counter = heads.join_label_head(counter, content["label_head"])
     heads.keep_logits(counter, slice(2, None))
     network.load_state_dict(counter.state_dict())
     logits = heads.logits_of(network, stems, validation_rows, constants["N_FFT"])
@@ -235,15 +235,15 @@ def finish(
     validation: pd.DataFrame,
     history: list[dict],
     best: dict,
-    draw_pictures: Callable[[], None],
-    forgotten: dict | None = None,
+    draw_plots: Callable[[], None],
+    label_head: dict | None = None,
     **more: object,
 ) -> None:
     """Write the weights, pictures and tables of a training, run.json last; print the figures.
 
     So a run that was killed on the way is not taken for a finished one.
     figures: of `metrics`, of the test predictions. validation: see `validation_table`.
-    forgotten: of a counter, what `heads.forget_names` cut off. more: what else run.json holds.
+    label_head: of a counter, what `heads.cut_label_head` cut off. more: what else run.json holds.
     """
     device = next(network.parameters()).device
     record = run_records.make_record(
@@ -257,8 +257,8 @@ def finish(
         **more,
     )
     measured = {"test": record["test"], "validation": best}
-    weights = weights_file.save_weights(run, network, classes, measured, forgotten or {})
-    draw_pictures()
+    weights = weights_file.save_weights(run, network, classes, measured, label_head or {})
+    draw_plots()
     run_records.write_run(run, record, predictions, validation)
     for name, value in record["test"].items():
         low, high = record["test_interval"][name]

@@ -150,12 +150,12 @@ def test_a_long_recording_gets_a_timeline_and_silence_is_nothing_heard(page, tmp
     answer = expected(home, tmp_path / "long.flac")
     upload(page, "recording", tmp_path / "long.flac")
     expect(headline(page, "found")).to_contain_text("A timeline of 15.0 seconds")
-    expect(page.locator("#found_timeline")).to_contain_text("nothing heard")
+    expect(page.locator("#found_timeline")).to_contain_text("silence")
     expect(page.locator("#found_timeline")).to_contain_text(answer["spans"][0].name)
     sf.write(tmp_path / "quiet.wav", np.zeros(rate), rate)
     page.reload()
     upload(page, "recording", tmp_path / "quiet.wav")
-    expect(headline(page, "found")).to_contain_text("Nothing heard")
+    expect(headline(page, "found")).to_contain_text("Silence")
 
 
 def test_the_counter_is_asked_anew_at_every_level(page, home):
@@ -177,11 +177,11 @@ def test_the_counter_is_asked_anew_at_every_level(page, home):
             box.press("Enter")
             box.blur()
         mixture = audio.level_rms(audio.mix(first, 10 ** (level_db / 20) * second))
-        heard = classify.label(audio.as_clip(mixture, 4000)[None], trained, CPU)
+        heard = classify.predict(audio.as_clip(mixture, 4000)[None], trained, CPU)
         expect(headline(page, "mixed")).to_contain_text(f"({heard.count_scores[0]:.2f})")
         scores.add(f"{heard.count_scores[0]:.2f}")
     assert len(scores) > 1  # else no level changed anything
-    expect(page.locator("#mind img")).to_be_visible()
+    expect(page.locator("#score_of_two img")).to_be_visible()
     expect(page.locator("#mixed_picture img")).to_be_visible()
 
 
@@ -248,7 +248,7 @@ def test_picture_for_the_readme(browser):
         page.get_by_role("tab", name="Two sounds mixed").click()
         choose(page, "first", "dog: dog1.wav")
         choose(page, "second", "rain: rain1.wav")
-        expect(page.locator("#mind img")).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#score_of_two img")).to_be_visible(timeout=PATIENCE)
         expect(page.locator("#mixed_picture img")).to_be_visible(timeout=PATIENCE)
         page.wait_for_timeout(1000)  # until what moves stands still
         path = HERE / os.environ["APP_PICTURE"]
