@@ -1,4 +1,4 @@
-"""The ISOCC CNN: names the sound classes of a clip from its STFT magnitude."""
+"""The ISOCC CNN: classifies the sounds of a clip by its STFT magnitude."""
 
 import torch
 from torch import nn

@@ -1,6 +1,6 @@
-"""A page in your browser: hand it a recording, or two to be mixed, and see what the networks hear.
+"""A page in your browser: hand it a recording, or two to be mixed, and see its labels.
 
-Drop a file or record from the microphone: the count, labels with scores, the picture with the
+Drop a file or record from the microphone: the count, labels with scores, the plot with the
 counter's attention, the timeline. Or mix two sounds, uploaded or
 taken from DATASET, at a level of your choice, and watch the count change.
 

@@ -8,7 +8,7 @@ Reads   sound files, or folders of them (WAV, FLAC, OGG and what else soundfile 
         which class sounds. What is softer than -66 dB of full scale is silence.
 Writes  a table to the terminal; or with --json one JSON document; or with --csv a line each span:
         file, start, end, name, score, error, synthetic. Into OUT with --labels the spans of each
-        recording as an Audacity label track, with --plot a picture of each: the attention of a
+        recording as an Audacity label track, with --plot a plot of each: the attention of a
         counter that has one, spectrogram, timeline.
         Files that cannot be read are listed, the others go on; the status then is 1.
 Takes   3 seconds to start, then 20 milliseconds a recording of 5 s, or 10 a second of a long one.
@@ -51,8 +51,8 @@ CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in
 JSON = False  # print JSON, not a table
 CSV = False  # print CSV, not a table
 LABELS = False  # write Audacity labels, <file name>.txt, into OUT
-PLOT = False  # draw a picture, <file name>.png, into OUT
-OUT = "predictions"  # folder of labels and pictures
+PLOT = False  # draw a plot, <file name>.png, into OUT
+OUT = "predictions"  # folder of labels and plots
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 command_line.constants_from_command_line(
@@ -72,7 +72,7 @@ def find_files(paths: list[str]) -> dict[Path, str]:
     """The files named, and those below the folders named that have a sound file's ending.
 
     Each with what it is called in OUT: its name, of one in a folder its path below that.
-    A path that is neither, and a folder without any, stays, to be named as one that cannot be read.
+    A path that is neither, and a folder without any, stays, to be listed as not read.
     """
     found = {}
     for path in map(Path, paths):
@@ -83,7 +83,7 @@ def find_files(paths: list[str]) -> dict[Path, str]:
 
 
 def refuse_same_names(files: dict[Path, str]) -> None:
-    """Raise InputError if two recordings would write the same labels or pictures."""
+    """Raise InputError if two recordings would write the same labels or plots."""
     first = {}
     for path, name in files.items():
         if first.setdefault(name, path) != path:
@@ -93,7 +93,7 @@ def refuse_same_names(files: dict[Path, str]) -> None:
 def answers(
     files: dict[Path, str], trained: dict, device: torch.device, failed: list[str]
 ) -> Iterator[dict]:
-    """The answer of each file, when it is asked for, or the error; labels and pictures aside."""
+    """The answer of each file, when it is asked for, or the error; labels and plots aside."""
     for path, name in tqdm(files.items(), "recordings", disable=True if len(files) < 20 else None):
         try:
             if os.path.isdir(path):
@@ -201,7 +201,7 @@ def main() -> int:
     if LABELS or PLOT:
         refuse_same_names(files)
         if Path(OUT).exists() and not Path(OUT).is_dir():
-            raise InputError(f"--out {OUT}: is a file; name a folder, for labels and pictures")
+            raise InputError(f"--out {OUT}: is a file; name a folder, for labels and plots")
     trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
     synthetic = trained["counter"][1]["synthetic"]
     failed = []
@@ -210,7 +210,7 @@ def main() -> int:
     for line in write(rows, synthetic):
         tqdm.write(line)
     if (LABELS or PLOT) and len(failed) < len(files):
-        kinds = " and ".join(name for name, on in (("labels", LABELS), ("pictures", PLOT)) if on)
+        kinds = " and ".join(name for name, on in (("labels", LABELS), ("plots", PLOT)) if on)
         print(f"{kinds}: {OUT}", file=sys.stderr)  # standard output may be JSON
     if failed:
         raise InputError("; ".join(failed))

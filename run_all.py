@@ -41,7 +41,7 @@ MAX_SHIFT = 0.25  # semitones, the furthest pitch shift in either direction
 WRITE = "test"  # mixtures as WAV: all, set, test (both of the first of SETS), none
 COUNTER_MODEL = "asc"  # the counter's network
 CLASSIFIER_MODEL = "isocc"  # the classifiers' network
-BOTH_KINDS = True  # learn from single clips and mixtures alike, told how many classes a clip holds
+BOTH_KINDS = True  # classifiers learn from single clips and mixtures, the number given
 SHARED = False  # classifiers take the label head of their counter (joint network), train nothing
 EPOCHS = 0  # of every training; 0 leaves each script its own
 BATCH = 0  # clips, of every training; 0 leaves each script its own
@@ -256,7 +256,7 @@ def flow_name(set_number: int) -> str:
 
 
 def show_summary(handed: dict) -> None:
-    """Write the summary over the sets, print its table and where the pictures are; the headline's
+    """Write the summary over the sets, print its table and where the plots are; the headline's
     too where there are more.
     """
     results = Path(handed["RESULTS"])
@@ -271,7 +271,7 @@ def show_summary(handed: dict) -> None:
         print("\n" + summary.summary_table(over_sets))
         drawn += plots.plot_summary(results, over_sets, path)
     drawn += [file for run in over_sets["runs"] for file in sorted((results / run).glob("*.png"))]
-    print("pictures:", *drawn, sep="\n  ")
+    print("plots:", *drawn, sep="\n  ")
     print(f"summary: {path} (and .csv, .md)")
     print(f"a page of all this: {command_line.command('show_report.py', **handed)}")
 

@@ -159,7 +159,7 @@ def main() -> None:
             stems,
             draw=lambda epoch: draw(epoch, data),
             targets=lambda rows: loop.many_hot(rows, labels, len(data.classes)),
-            # Of `both` every class is a question of its own: it is not told how many there are.
+            # Of `both` every class is a binary target: the number of classes is not given.
             loss=nn.BCEWithLogitsLoss() if BOTH else loop.labels_loss,
             validate=lambda logits: validate(logits, validation_rows, data),
             validation_rows=validation_rows,

@@ -11,7 +11,7 @@ FIGURES = (  # task, figure of its record, in words
     ("counter", "accuracy_balanced", "counter: one class or two, mean of the two next lines"),
     ("counter", "accuracy_single", "counter: of single clips counted as one"),
     ("counter", "accuracy_mixture", "counter: of mixtures counted as two"),
-    ("single", "accuracy", "single-label classifier: right name of single clips"),
+    ("single", "accuracy", "single-label classifier: accuracy on single clips"),
     ("two_label", "exact_pair", "two-label classifier: exact-pair accuracy"),
     ("flow", "exact_match_single", "overall flow: exact match on single clips"),
     ("flow", "exact_match_mixture", "overall flow: exact match on mixtures"),
@@ -54,7 +54,10 @@ def text(
     authors = "`ATTRIBUTION.md`" if has_attribution else "the data set's own licence file"
     parts = [
         "# Pretrained weights",
-        *(["**SYNTHETIC data: these networks never heard a real sound.**"] * flow["synthetic"]),
+        *(
+            ["**SYNTHETIC data: these networks were trained on no real sound.**"]
+            * flow["synthetic"]
+        ),
         "What `predict.py` and `app.py` use where `--models` names no other folder. Made, this "
         "page included, by `python tools/ship.py` from finished trainings; loaded with "
         "`weights_only=True`, so that no code in them could run.",

@@ -1,4 +1,4 @@
-"""Draw the README's pictures of the flow, the data and the networks, from the prepared ESC-10.
+"""Draw the pictures of docs/: the flow, the data and the networks, from the prepared ESC-10.
 
 docs/flow.png: the overall flow of a mixture, with what the published run of set 1 answered to it.
 docs/division.png: which digits each set trains, validates and tests on; which recordings lie where.

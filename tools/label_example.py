@@ -1,7 +1,7 @@
 """Show in the README what predict.py answers: docs/predict.txt, what it prints, docs/predict.png.
 
-It labels two recordings made of test clips of set 1, which the shipped networks never heard: a
-clip, and one that is laid together of several, with silence between.
+It labels two recordings made of test clips of set 1, which the shipped networks were not trained
+on: a clip, and one that is laid together of several, with silence between.
 
     python tools/label_example.py     (after make run, with the weights of pretrained/)
 """

@@ -1,7 +1,7 @@
 """The shortcut baseline: counting by features that say nothing of the sound itself.
 
-What it reaches above chance, level, rounding and silence alone would give away; a counter counts
-only above that.
+What it reaches above chance comes with level, rounding and silence alone; a counter counts only
+above that.
 """
 
 import numpy as np

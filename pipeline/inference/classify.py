@@ -29,7 +29,7 @@ BLOCK_SECONDS = 16  # of sound read at a time; so many windows go through the ne
 # A second softer than this, its mean apart, is silence: -66 dB of full scale. The loudest second of
 # the softest ESC-10 clip has more than twice as much, the rounding of a 16-bit file a fiftieth.
 SILENT_RMS = 5e-4
-NB_COLUMNS = 1000  # of a picture at most
+NB_COLUMNS = 1000  # of a plot at most
 ROUNDING = 1e-6  # of a column
 
 
@@ -179,7 +179,7 @@ def answer(path: Path, trained: dict, device: torch.device) -> dict:
     return {**row, "spans": spans}
 
 
-# ---------------------------------------------------------------------- to make a picture of it
+# ------------------------------------------------------------------------- to make a plot of it
 
 
 def columns_of(

@@ -22,8 +22,8 @@ NB_LEFT = 256  # channels of the last
 class LogMel(nn.Module):
     """Log-mel spectrogram, seven convolutions, a dense layer per frame, mean and maximum over time.
 
-    A small VGG (Simonyan and Zisserman 2015) with batch norm, which hears frame by frame what
-    sounds and then how long and how clearly; for any sample rate and clip length, 0.72 million
+    A small VGG (Simonyan and Zisserman 2015) with batch norm; the dense layer decides frame by
+    frame, mean and maximum then pool over time. For any sample rate and clip length, 0.72 million
     parameters.
     nb_outputs: logits. nb_bins, nb_frames: size of the spectrogram. sample_rate: Hz.
     Raises ValueError if the spectrogram is too short for three halvings.

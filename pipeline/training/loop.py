@@ -84,8 +84,8 @@ def fit(
 ) -> tuple[list[dict], dict, torch.Tensor]:
     """Train until the epochs are over or validation stops getting better; keep the best epoch.
 
-    run: its constants give EPOCHS, BATCH, LEARNING_RATE, AVERAGE, PATIENCE, SEED, BF16 and how
-        clips are varied. Its last.pt is written after every epoch; where there is one, training
+    run: its constants give EPOCHS, BATCH, LEARNING_RATE, AVERAGE, PATIENCE, SEED, BF16 and the
+        augmentation. Its last.pt is written after every epoch; where there is one, training
         goes on from there.
     draw: epoch -> rows of that epoch's training clips. targets: rows -> targets of `loss`.
     validate: logits of `validation_rows` -> figures; `select_by` names the one that picks the
@@ -239,7 +239,7 @@ def finish(
     label_head: dict | None = None,
     **more: object,
 ) -> None:
-    """Write the weights, pictures and tables of a training, run.json last; print the figures.
+    """Write the weights, plots and tables of a training, run.json last; print the figures.
 
     So a run that was killed on the way is not taken for a finished one.
     figures: of `metrics`, of the test predictions. validation: see `validation_table`.
