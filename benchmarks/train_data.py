@@ -1,9 +1,9 @@
 """Training, the data side: the data of one epoch of each training at its defaults.
 
 Ours: choose the files, load them, draw, and make every batch that the network would get, with
-augmentation. Straightforward: for each clip of the epoch its files read, normalised, mixed, levelled
-and transformed, one by one with soundfile and librosa, without augmentation; timed on 512 clips and
-scaled.
+augmentation. Straightforward: for each clip of the epoch its files read, normalised, mixed,
+levelled and transformed, one by one with soundfile and librosa, without augmentation; timed on 512
+clips and scaled.
 """
 
 import bench_lib
