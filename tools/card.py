@@ -86,7 +86,7 @@ def text(
         f"({', '.join(data.classes)}), at {rate} Hz. Set {number} of this project's division: "
         f"{nb_clips['train']} clips to train, {nb_clips['val']} to choose the epoch and the "
         f"counter's threshold, {nb_clips['test']} to test, each with their mixtures. No field "
-        "recording is on both sides of the division, and no test clip was trained on.",
+        "recording is in training and in validation or test, and no test clip was trained on.",
         "Credit: K. J. Piczak, *ESC: Dataset for Environmental Sound Classification*, ACM "
         "Multimedia 2015 ([ESC-10](https://github.com/karoldvl/ESC-10), doi:10.7910/DVN/YDEPUT), "
         "available under [Creative Commons Attribution]"
