@@ -105,7 +105,7 @@ def flow_name(counter_model: str, classifier_model: str, set_number: int, sample
     return run_name(FLOW, flow_model(counter_model, classifier_model), set_number, sample_rate)
 
 
-def labellers_dir(models: str) -> Path:
+def weights_dir(models: str) -> Path:
     """Where weights lie that label recordings: this project's PRETRAINED also from elsewhere."""
     return HERE / models if models == PRETRAINED and not Path(models).exists() else Path(models)
 
@@ -189,6 +189,3 @@ def write_json(path: Path, content: dict | list) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         # What is no UTF-8 in a path becomes an escape that JSON has too.
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-# ------------------------------------------------------------------------------ running a script

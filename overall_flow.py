@@ -1,9 +1,9 @@
 """Test the overall flow: count the classes of a clip, then classify it (a cascade).
 
 Each test clip of the set goes to the counter; a clip of one class then to the single-label
-classifier, a clip of two to the two-label one. Few things are compared with it, on the same clips:
+classifier, a clip of two to the two-label one. Compared with it on the same clips:
 
-- the same with the oracle count: what classification alone loses;
+- the flow with the oracle count: what classification alone loses;
 - the no-counter baseline, the multi-label network (TRAIN_ON = both): its best label, and the second
   where its score exceeds a threshold. It is what a counter has to beat;
 - the baseline with the counter's count: what the count alone gains;
@@ -11,8 +11,8 @@ classifier, a clip of two to the two-label one. Few things are compared with it,
 - the ensemble of flow and baseline: their scores of two, and of the labels, added up;
 - the shortcut baseline, which counts by level, silence and flatness alone.
 
-Thresholds on the score of two are those that count best; optimised for exact match beside them,
-which suffix `_for_exact_match` says. All are chosen on validation clips.
+Thresholds on the score of two are those that count best and, `_for_exact_match`, those with the
+best exact match; all are chosen on validation clips.
 
 Reads   <DATASET>/esc10_rename_4k and _4k_p5, esc10_rename/names.csv, esc10_mixes.csv, the division
         texts of SET, and four weights from models/: counter, single-label, two-label, two-label
@@ -62,7 +62,7 @@ def logits_of(trained: dict, stems: torch.Tensor, rows: np.ndarray) -> dict[str,
 
 def strategies_of(trained: dict, logits: dict[str, torch.Tensor]) -> dict[str, Strategy]:
     """What is compared, from the logits of the same clips, see `logits_of`."""
-    # Behind the counter's two logits stand those of the labels that it learned beside the count.
+    # Behind the counter's two logits stand those of its labels.
     counts, joint = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
     score_two = heads.SCORES_OF["counter"](counts)[:, 1].numpy()
     counted_two = (counts.argmax(dim=1) == 1).numpy()
@@ -109,8 +109,7 @@ def predictions(
     table["count"] = 1 + flow.is_two
     table["score_two"] = flow.score_two
     table["ensemble_score_two"] = found["ensemble"].score_two
-    is_mixture = set_data.is_mixture(rows)
-    labels = strategies.all_labels(found, is_mixture, thresholds, data.classes)
+    labels = strategies.all_labels(found, set_data.is_mixture(rows), thresholds, data.classes)
     scores = np.where(flow.is_two[:, None], flow.two, flow.one)
     return table.assign(**labels).join(
         pd.DataFrame(scores, columns=[f"score_{name}" for name in data.classes])
@@ -163,8 +162,7 @@ def main() -> None:
     # 2. Every strategy on validation and test clips; thresholds from those of validation.
     found = [strategies_of(trained, logits_of(trained, stems, rows)) for rows in parts]
     truth = set_data.recordings_of(data.stems, parts[0])["truth"].to_numpy()
-    is_mixture = set_data.is_mixture(parts[0])
-    thresholds = strategies.optimise(found[0], truth, is_mixture, data.classes)
+    thresholds = strategies.optimise(found[0], truth, set_data.is_mixture(parts[0]), data.classes)
     validation, table = (
         predictions(*part, data, thresholds) for part in zip(found, parts, strict=True)
     )

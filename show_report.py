@@ -5,8 +5,8 @@ pair of classes is right, the audit, and the flow's worst mistakes, to look at a
 of it, plots and sounds too, is in the one file. Plots that a run lacks are drawn again.
 
 The worst mistakes are the wrong answers of which the flow was surest. It is as sure of an answer as
-of its weakest part: the lowest of the counter's chance of the count it gave and of the scores of
-the labels it gave (shares of one for one class, a probability each for two).
+of its weakest part: the lowest of the counter's score of its count and of the scores of the
+predicted labels (shares of one for one class, a probability each for two).
 
 Reads   results/: the newest finished flow of each set, the trainings whose weights it used, the
         newest audits of their counters; for the sounds <DATASET>/esc10_rename_4k,
@@ -121,15 +121,17 @@ def worst_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
     """The wrong answers of the flow, the surest first, NB_MISTAKES at most; index from 0.
 
     predictions: of the flow, of one or more sets. Further columns of the result: `sure`; `chance`,
-    the counter's of the count it gave; `scores`, of the names it gave, in words.
+    the counter's score of its count; `scores`, of the predicted labels, in words.
     """
     table = predictions[predictions["with_counter"] != predictions["truth"]].copy()
     of_two = table["score_two"]
     table["chance"] = of_two.where(table["count"] == 2, 1 - of_two)
     scores = table.filter(regex="^score_").drop(columns="score_two")
     scores.columns = scores.columns.str.removeprefix("score_")
-    named = table["with_counter"].str.get_dummies("+").reindex(columns=scores.columns, fill_value=0)
-    scores = scores.where(named == 1)
+    is_there = (
+        table["with_counter"].str.get_dummies("+").reindex(columns=scores.columns, fill_value=0)
+    )
+    scores = scores.where(is_there == 1)
     table["sure"] = scores.min(axis=1).clip(upper=table["chance"])
     table["scores"] = [
         ", ".join(f"{name} {score:.2f}" for name, score in row.dropna().items())
@@ -140,7 +142,7 @@ def worst_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def sounds_of(clips: pd.Series, flow: dict) -> torch.Tensor:
-    """Test clips by their names: float32 (clips, samples), half the sum of the normalised stems.
+    """Test clips, float32 (clips, samples): half the sum of the normalised stems.
 
     So 0_2mix_norm_vol.py writes mixtures. flow: the record of the run that was tested on them.
     Raises InputError if the data is not there any more, or is not what that run read.

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import struct
 import sys
+import threading
 import wave
 
 import librosa
@@ -301,3 +303,36 @@ def test_the_decoder_of_mp3_prints_nothing_of_its_own(tmp_path, capfd):
         assert len(sound_files.samples_of(file, 200_000)) > 0
         print("said", file=sys.stderr)
     assert capfd.readouterr().err == "said\n"
+
+
+def test_threads_that_decode_at_once_leave_standard_error_as_it_was(capfd):
+    inside = threading.Barrier(3)
+
+    def decode():
+        with sound_files.quiet_decoder(True):
+            inside.wait()
+            os.write(2, b"noise")
+            inside.wait()
+
+    threads = [threading.Thread(target=decode) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    inside.wait()
+    for thread in threads:
+        thread.join()
+    with sound_files.quiet_decoder(False):
+        os.write(2, b"said")
+    assert capfd.readouterr().err == "said"
+
+
+def test_without_standard_error_an_mp3_is_decoded_all_the_same(monkeypatch):
+    def no_such_file(*_):
+        raise OSError("bad descriptor")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sound_files.os, "dup", no_such_file)
+        patch.setattr(sound_files.sys, "stderr", None)
+        with sound_files.quiet_decoder(True):
+            pass
+    assert sound_files.QUIET.nb_inside == 0 and sound_files.QUIET.terminal is None

@@ -1,4 +1,4 @@
-"""What networks hear, from files to spectrograms, and the STFTs of batches: slow direct sums."""
+"""Features, from files to spectrograms, and the STFTs of batches: slow direct sums."""
 
 import numpy as np
 import pandas as pd

@@ -128,7 +128,7 @@ def test_the_cards_figures_are_those_of_the_records(card):
     ]
     for (task, name, _), (words, *_) in zip(card.FIGURES, card.figure_rows(RECORDS), strict=True):
         kinds = {"single": "single clips", "mixture": "mixtures"}
-        kind = kinds.get(name.split("_")[-1], "mean of" if task == "counter" else "macro average")
+        kind = kinds.get(name.split("_")[-1], "balanced" if task == "counter" else "macro average")
         assert task not in ("counter", "flow") or kind in words
     assert card.training_rows(RECORDS) == [
         ("counter", "0123456-dirty", 3, 30, 22, "21", "2 CPU threads", "run1"),

@@ -1,4 +1,4 @@
-"""What networks hear, and what makes their training faster."""
+"""Features of batches, and what makes their training faster."""
 
 import subprocess
 import sys

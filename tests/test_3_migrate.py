@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import sys
@@ -115,6 +116,7 @@ def old_weights(**more):
     return {
         "weights": {"dense.0.weight": torch.ones(2), "names": torch.zeros(1)},
         "constants": {"JOINT": True, "NAMES_WEIGHT": 0.5, "SET": 1},
+        "data": {},
         "metrics": {"validation": {"val_exact_set_balanced": 0.25}},
         "forgotten": {"bias": torch.arange(3.0)},
         **more,
@@ -129,7 +131,8 @@ def test_weights_and_checkpoints_are_renewed_but_not_their_layers(migrate, tmp_p
     torch.save(old_weights(state=state, network={"names": 1}), tmp_path / "run" / "last.pt")
     migrate(tmp_path)
     found = torch.load(tmp_path / "a.pt", weights_only=True)
-    assert list(found) == ["format", "weights", "constants", "metrics", "label_head", "record"]
+    keys = ["format", "weights", "constants", "data", "metrics", "label_head", "record"]
+    assert list(found) == keys
     assert list(found["weights"]) == ["dense.0.weight", "names"]
     assert found["constants"] == {"BOTH_KINDS": True, "LABELS_WEIGHT": 0.5, "SET": 1}
     assert found["metrics"] == {"validation": {"val_exact_match_balanced": 0.25}}
@@ -154,14 +157,77 @@ def test_what_is_renewed_already_stays_as_it_is(migrate, old, tmp_path, capsys):
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before} == before
 
 
-def test_what_is_no_folder_or_no_weights_is_named(migrate, tmp_path):
+def test_damaged_files_are_listed_and_the_others_go_on(migrate, old, tmp_path, capsys):
+    name = sorted(RUNS)[0]
+    for folder in ("a", "b"):
+        shutil.copytree(old / name, tmp_path / folder / name)
+    (tmp_path / "a" / name / "run.json").write_text("{")
+    (tmp_path / "a.pt").write_text("no weights")
+    (tmp_path / "summary_x_1.json").write_text('{"figures": {"flow.for_names.x": 1}}')
+    torch.save(old_weights(), tmp_path / "b.pt")
+    with pytest.raises(
+        InputError, match=r"^left as they are: .*/a/.*run\.json cannot be read"
+    ) as e:
+        migrate(tmp_path)
+    assert "a.pt cannot be read" in str(e.value) and "summary_x_1.json cannot" in str(e.value)
+    assert "run.json: 1 of 2 renewed\n*.pt: 1 of 2 renewed\n" in capsys.readouterr().out
     with pytest.raises(InputError, match="gone: no such folder"):
         migrate(tmp_path, tmp_path / "gone")
-    (tmp_path / "a.pt").write_text("no weights")
-    with pytest.raises(InputError, match=r"a\.pt cannot be read \(.+\): remove it"):
-        migrate(tmp_path)
     with pytest.raises(SystemExit, match=r"tools/migrate\.py FOLDER"):
         migrate()
+
+
+def test_a_wrong_checksum_stays_one(migrate, tmp_path):
+    """Else the damage would be saved again, with a checksum that fits."""
+    path = tmp_path / "a.pt"
+    torch.save(old_weights(big=torch.arange(4000.0)), path)
+    content = bytearray(path.read_bytes())
+    at = content.index(torch.arange(100.0).numpy().tobytes()[200:])
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.pt cannot be read \(wrong checksum"):
+        migrate(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_what_is_of_others_is_left_as_it_is(migrate, tmp_path):
+    torch.save({"names": torch.ones(2), "layer.bias": torch.ones(1)}, tmp_path / "theirs.pt")
+    (tmp_path / "run.json").write_text('{"names": 1}')
+    (tmp_path / "predictions.csv").write_text("names\nx\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    migrate(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_times_stay_and_plots_with_old_words_go(migrate, old, tmp_path):
+    """Which of two runs is the newer one is read from the time of its record."""
+    name = sorted(RUNS)[0]
+    shutil.copytree(old / name, tmp_path / name)
+    torch.save(old_weights(), tmp_path / "a.pt")
+    for plot in ("flow.png", "confusion.png", "curves.png"):
+        (tmp_path / name / plot).touch()
+    paths = [tmp_path / "a.pt", *(tmp_path / name).glob("*.*[nz]")]
+    for number, path in enumerate(paths):
+        os.utime(path, ns=(1_000_000_000, 2_000_000_000 + number))
+    migrate(tmp_path)
+    there = {path.name for path in (tmp_path / name).glob("*.png")}
+    assert there == {"curves.png"}
+    for number, path in enumerate(paths):
+        if path.exists():
+            assert path.stat().st_mtime_ns == 2_000_000_000 + number, path
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_the_last_column_is_renewed_with_any_line_end(migrate, old, tmp_path, line_end):
+    """On Windows lines end in two characters."""
+    (name,) = (name for name in RUNS if "overall_flow" in name)
+    shutil.copytree(old / name, tmp_path / name)
+    (tmp_path / name / "predictions.csv.gz").unlink()
+    table = line_end.join(["clip,giveaway_count", "a,1", ""])
+    (tmp_path / name / "predictions.csv").write_bytes(table.encode())
+    migrate(tmp_path)
+    found = (tmp_path / name / "predictions.csv").read_bytes().decode()
+    assert found == line_end.join(["clip,shortcut_count", "a,1", ""])
 
 
 def test_a_script_that_meets_an_old_file_says_what_to_run(old, tmp_path):
@@ -186,3 +252,10 @@ def test_an_old_checkpoint_is_not_passed_over(tmp_path, monkeypatch):
     torch.save(old_weights(), last)
     with pytest.raises(run_records.OldFormat, match=f"{last} is of an earlier version: run"):
         checkpoints.start_run("audio_source_counter", "asc", constants, {})
+
+
+def test_what_is_of_a_later_version_or_no_record_is_refused(tmp_path):
+    for content, reason in (('{"format": 3}', "of a later version"), ("[1]", "no record of a run")):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(InputError, match=reason):
+            run_records.read_record(tmp_path)

@@ -190,13 +190,47 @@ def test_all_ten_sets_are_beside_the_first_five(tables, tmp_path):
 def test_every_configuration_has_its_pages(tables, monkeypatch, tmp_path):
     for page in ("answer", "confused", "beside"):
         monkeypatch.setattr(tables, page, lambda name, page=page: f"{page} of {name}")
-    monkeypatch.setattr(tables, "aims", lambda: "aims")
+    for page in ("aims", "headline", "answer_in_short"):
+        monkeypatch.setattr(tables, page, lambda page=page: page)
     first, second = tables.AIMS
     put_summary(tmp_path, second, {}, 10)
     found = {path.relative_to(tmp_path).as_posix(): text for path, text in tables.pages().items()}
     assert found == {
         "aims.md": "aims",
+        "headline.md": "headline",
+        "answer.md": "answer_in_short",
         **{f"answer_{name}.md": f"answer of {name}" for name in (first, second, tables.ALIKE)},
         **{f"confused_{name}.md": f"confused of {name}" for name in (first, second)},
         f"sets_{second}.md": f"beside of {second}",
     }
+
+
+def test_the_headline_is_the_main_figures_of_both_configurations(tables, tmp_path):
+    numbers = {name: i / 10 for i, name in enumerate(tables.summary.HEADLINE)}
+    for off, name in ((0.01, "4k"), (0.02, "logmel-logmel_16k")):
+        figures = {figure_name: figure(mean + off) for figure_name, mean in numbers.items()}
+        put_summary(tmp_path, name, {**figures, "flow.joint.exact_match_balanced": figure(0.9)})
+    head, rule, *rows = tables.headline().splitlines()
+    assert head == "| % (95 % interval) | the study's networks, 4 kHz | log-mel network, 16 kHz |"
+    labels = dict(tables.summary.SUMMARY_ROWS)
+    for row, (name, mean) in zip(rows, numbers.items(), strict=True):
+        cells = [f"{100 * (mean + off):.1f} ({100 * (mean + off) - 4:.1f} to "
+                 f"{100 * (mean + off) + 3:.1f})" for off in (0.01, 0.02)]  # fmt: skip
+        assert row == f"| {labels[name]} | {' | '.join(cells)} |"
+    assert set(rule) == set("| -")
+
+
+def test_the_answer_in_short_quotes_each_gain_of_sets_1_to_5(tables, tmp_path):
+    columns = ("oracle_count", "baseline_oracle_count", "with_counter_for_exact_match", "ensemble")
+    shown = []
+    for number in range(len(columns)):
+        for off in (0, 0.05):
+            gain = 0.1 * number + off
+            shown.append(f"{100 * gain:.1f} points ({100 * gain - 4:.1f} to {100 * gain + 3:.1f})")
+    for off, name in ((0, "4k"), (0.05, "logmel-logmel_16k")):
+        gains = {f"flow.gain.{column}_over_no_counter": figure(0.1 * i + off)
+                 for i, column in enumerate(columns)}  # fmt: skip
+        put_summary(tmp_path, name, gains)
+    text = tables.answer_in_short()
+    assert re.findall(r"[-\d.]+ points \(.*?\)", text) == shown
+    assert text.count(". ") == 2 and text.endswith(".\n")  # three sentences

@@ -105,7 +105,7 @@ def test_the_label_of_a_strategy_says_what_it_is():
     assert tuple(strategies.STRATEGIES) == STRATEGIES
     for name, words in strategies.STRATEGIES.items():
         assert ("oracle count" in words) == ("oracle_count" in name), name
-        assert ("optimised for exact match" in words) == name.endswith("_for_exact_match"), name
+        assert ("(threshold: exact match)" in words) == name.endswith("_for_exact_match"), name
         assert ("joint network" in words) == name.startswith("joint"), name
         assert ("ensemble" in words) == name.startswith("ensemble"), name
         is_baseline = name.startswith(("baseline", "no_counter")) or name == "ensemble"

@@ -296,7 +296,7 @@ def test_rows_of_a_summary_name_figures_that_there_are(made):
         assert ("(points)" in label) == name.startswith("flow.gain."), name
         assert ("oracle count" in label) == ("oracle_count" in name), name
         is_optimised = "for_exact_match" in name
-        assert ("optimised for exact match" in label) == is_optimised, name
+        assert ("(threshold: exact match)" in label) == is_optimised, name
         assert ("joint network" in label) == ("joint" in name), name
         assert ("ensemble" in label) == ("ensemble" in name), name
         assert ("shortcut baseline" in label) == ("shortcut" in name), name

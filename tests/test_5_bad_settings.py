@@ -262,6 +262,6 @@ def test_the_readme_counts_the_kinds_of_bad_input():
     files = (TABLES, FOLDERS, TEXTS, CLIPS, PREPARED, WEIGHTS, CHECKPOINTS, MIXES, STAMPS)
     names = [name for kinds in (*files, CONSTANTS, EDITED) for name in kinds]
     kinds = sum(" written" not in name for name in names)
-    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    readme = (HERE / "docs" / "robustness.md").read_text(encoding="utf-8")
     assert re.findall(r"(\d+)\s+kinds\s+of\s+bad\s+input", readme) == [str(kinds)]
     assert kinds >= 100

@@ -1,6 +1,6 @@
 """ESC-50 folders and division texts with something wrong: each works, or one line says what it is.
 
-README.md counts these kinds of bad input, and those of the files beside this one.
+docs/robustness.md.md counts these kinds of bad input, and those of the files beside this one.
 """
 
 import os

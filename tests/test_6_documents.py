@@ -19,10 +19,16 @@ DOCS = HERE / "docs"
 fill_pages = runpy.run_path(str(HERE / "tools" / "fill_pages.py"))
 
 
+# What a page shows of files, at least.
+NB_BLOCKS = {"README.md": 3, "docs/results.md": 10, "docs/audit.md": 4, "docs/performance.md": 2}
+NB_BLOCKS |= {"docs/trials.md": 1, "docs/labelling.md": 2}
+
+
 @pytest.mark.parametrize("name", fill_pages["PAGES"])
 def test_pages_show_what_their_files_hold(name):
     text = (HERE / name).read_text(encoding="utf-8")
-    assert text.count("<!-- from ") == text.count("<!-- end -->")
+    nb_blocks = text.count("<!-- from ")
+    assert nb_blocks == text.count("<!-- end -->") >= NB_BLOCKS.get(name, 0)
     assert fill_pages["filled"](HERE / name) == text, "run  make docs"
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (HERE / name).parent.joinpath(picture).exists()

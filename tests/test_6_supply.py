@@ -10,7 +10,9 @@ from conftest import HERE, load_script
 SUPPLY = load_script(".ci/supply.py")
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in HERE.glob("requirements*.txt")))
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (HERE / "requirements").glob("*.txt"))
+)
 def test_every_requirement_is_pinned_exactly(name):
     lines = (HERE / name).read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]

@@ -8,7 +8,7 @@ from pipeline.data import set_data
 from pipeline.evaluation import markdown
 
 FIGURES = (  # task, figure of its record, in words
-    ("counter", "accuracy_balanced", "counter: one class or two, mean of the two next lines"),
+    ("counter", "accuracy_balanced", "counter: balanced accuracy, one class or two"),
     ("counter", "accuracy_single", "counter: of single clips counted as one"),
     ("counter", "accuracy_mixture", "counter: of mixtures counted as two"),
     ("single", "accuracy", "single-label classifier: accuracy on single clips"),

@@ -141,7 +141,7 @@ def draw_wave(axis: plt.Axes, wave: np.ndarray) -> None:
 
 
 def draw_flow() -> None:
-    """From a clip to its names; the way that was not taken in grey."""
+    """From a clip to its labels; the branch that was not taken in grey."""
     waveform = audio.level_rms(mixed()[2])
     spectrogram = UNet_utils.audio_STFT_lib(waveform, N_FFT)[0].numpy()
     clip = "_".join(f"{name}{number}" for name, number in MIXED) + ".wav"
@@ -166,13 +166,16 @@ def draw_flow() -> None:
         draw_arrow(axis, (left + 1.9, 0), (left + 2.65, 0))
     counter = f"Audio Source Counter\nattention CRNN\n{NUMBERS[count]} ({chance:.2f})"
     draw_box(axis, 6.6, 0, counter, "#cfe3f5")
-    ways = {1: (1, "single-label CNN\nbest one class"), 2: (-1, "two-label CNN\nbest two classes")}
-    for number, (y, text) in ways.items():
+    branches = {
+        1: (1, "single-label CNN\nbest one class"),
+        2: (-1, "two-label CNN\nbest two classes"),
+    }
+    for number, (y, text) in branches.items():
         grey = {} if number == count else {"alpha": 0.35}
         draw_box(axis, 9.2, y, text, "#d8f0d3", **grey)
         draw_arrow(axis, (7.5, 0.25 * y), (8.35, y), **grey)
         axis.text(7.75, 0.75 * y, NUMBERS[number], style="italic", ha="right", va="center", **grey)
-    y = ways[count][0]
+    y = branches[count][0]
     draw_arrow(axis, (10.05, y), (10.55, y))
     draw_box(axis, 11.2, y, "\n".join(named), "#fdf3cf")
     plots.save_plot(figure, DOCS / "flow.png", crs_lib.is_synthetic(DATASET))

@@ -41,7 +41,8 @@ def read_fitted(path: Path, sample_rate: int, method: str) -> np.ndarray:
         if method == "load":
             # librosa falls to 22,050 Hz where sr is left out, and from a path of no sound to
             # another reader, which wants other programs.
-            waveform, _ = librosa.load(file, sr=sample_rate, duration=seconds)
+            with sound_files.quiet_decoder(file.format == "MP3"):
+                waveform, _ = librosa.load(file, sr=sample_rate, duration=seconds)
         else:
             rate = file.samplerate
             samples = sound_files.samples_of(file, seconds * rate)

@@ -52,7 +52,7 @@ def plot_curves(run: Run, history: list[dict], best_epoch: int, select_by: str) 
 def draw_curves(
     path: Path, synthetic: bool, history: list[dict], best_epoch: int, select_by: str
 ) -> None:
-    """The same into any file."""
+    """As plot_curves, into any file."""
     table = pd.DataFrame(history)
     epochs = table["epoch"] + 1
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
@@ -81,7 +81,7 @@ def plot_confusion(
 def draw_confusion(
     path: Path, synthetic: bool, truth: pd.Series, answers: pd.Series, labels: list, title: str
 ) -> None:
-    """The same into any file."""
+    """As plot_confusion, into any file."""
     columns = [*labels, *[MISSED] * (MISSED in set(answers))]
     counts = pd.crosstab(truth, answers).reindex(index=labels, columns=columns, fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
@@ -213,7 +213,7 @@ def plot_flow(run: Run, record: dict) -> None:
 
 
 def draw_strategies(path: Path, synthetic: bool, record: dict) -> None:
-    """The same into any file."""
+    """As plot_flow, into any file."""
     columns = [column for column in strategies.STRATEGIES if column in record["test"]]
     groups = {"single": "single clips", "mixture": "mixtures", "balanced": "macro average"}
     size = (11, 1 + 0.25 * len(columns))

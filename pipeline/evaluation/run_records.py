@@ -66,14 +66,17 @@ class OldFormat(InputError):
 
 
 def refuse_old(path: Path, content: dict, folder: Path) -> None:
-    """Raise OldFormat, naming the command that renews it, if what a file holds is of an old format.
+    """Raise OldFormat, naming the command that renews it, if what a file holds is of an old format;
+    InputError if it is of a later one.
 
     folder: what is to be renewed as a whole.
     """
-    if content.get("format", 1) < FORMAT:
+    if "format" not in content:
         raise OldFormat(
             f"{path} is of an earlier version: run  python tools/migrate.py {folder}  first"
         )
+    if content["format"] != FORMAT:
+        raise InputError(f"{path} is of a later version (format {content['format']})")
 
 
 # --------------------------------------------------------------------------------------- records
@@ -251,11 +254,14 @@ def read_record(folder: Path) -> dict | None:
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not path.exists():
+            return None
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError(f"it holds {str(record)[:20]}")
     except ValueError as error:
         raise InputError(f"{path}: no record of a run ({error}): remove it") from None
-    if record is not None:
-        refuse_old(path, record, folder.parent)
+    refuse_old(path, record, folder.parent)
     return record
 
 
@@ -274,8 +280,8 @@ def last_change(path: Path) -> int:
 def read_predictions(folder: Path) -> pd.DataFrame:
     """The table of predictions of a run, packed or not; an empty recording_b is an empty text."""
     texts = {"recording_a": str, "recording_b": str}
-    path = folder / PREDICTIONS
-    path = path if path.exists() else path.with_name(f"{PREDICTIONS}.gz")
+    packed = folder / f"{PREDICTIONS}.gz"
+    path = packed if packed.exists() else folder / PREDICTIONS
     return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 

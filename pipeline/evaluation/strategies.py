@@ -16,14 +16,14 @@ from pipeline.evaluation.metrics import Figures
 # Column of predictions -> what it is. The no-counter baseline is the multi-label network.
 STRATEGIES = {
     "with_counter": "overall flow",
-    "with_counter_for_exact_match": "overall flow, optimised for exact match",
+    "with_counter_for_exact_match": "overall flow (threshold: exact match)",
     "oracle_count": "overall flow, oracle count",
     "no_counter": "no-counter baseline",
     "baseline_with_counter": "baseline with the counter's count",
-    "baseline_with_counter_for_exact_match": "baseline with that count, optimised for exact match",
+    "baseline_with_counter_for_exact_match": "baseline with that count (threshold: exact match)",
     "baseline_oracle_count": "baseline, oracle count",
     "joint": "joint network",
-    "joint_for_exact_match": "joint network, optimised for exact match",
+    "joint_for_exact_match": "joint network (threshold: exact match)",
     "joint_oracle_count": "joint network, oracle count",
     "ensemble": "ensemble of flow and baseline",
     "ensemble_oracle_count": "ensemble, oracle count",

@@ -4,8 +4,9 @@ import functools
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import librosa
@@ -33,7 +34,7 @@ def opened(path: Path) -> Iterator[sf.SoundFile]:
 
 def opened_quietly(path: Path) -> sf.SoundFile:
     """A sound file to be read, its decoder's own messages left out."""
-    with quiet_decoder(path):
+    with quiet_decoder(is_mp3(path)):
         return sf.SoundFile(path)
 
 
@@ -53,33 +54,66 @@ def reading(path: Path) -> Iterator[None]:
 
 def samples_of(file: sf.SoundFile, nb_samples: int) -> np.ndarray:
     """The next samples of an opened file: float32 (samples,) or (samples, channels)."""
-    with quiet_decoder(file.name):
+    with quiet_decoder(file.format == "MP3"):
         return file.read(nb_samples, dtype="float32")
 
 
+def info_of(path: Path) -> "sf._SoundFileInfo":
+    """What soundfile knows of a file: frames, samplerate, duration. Raises as `reading` does."""
+    with reading(path), quiet_decoder(is_mp3(path)):
+        return sf.info(path)
+
+
+def is_mp3(path: Path) -> bool:
+    """Whether a file is an MP3 by its name."""
+    return Path(path).suffix.lower() == ".mp3"
+
+
 @contextmanager
-def quiet_decoder(path: Path | str) -> Iterator[None]:
+def quiet_decoder(is_mp3: bool) -> Iterator[None]:
     """Around what decodes an MP3: libmpg123 prints pages of its own errors to the terminal, past
-    Python; those that matter soundfile raises.
+    Python; those that matter soundfile raises. Meanwhile nothing of this process reaches standard
+    error; several threads may be inside at once.
     """
-    if Path(path).suffix.lower() != ".mp3":
+    if not is_mp3:
         yield
         return
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    with QUIET.lock:
+        if QUIET.nb_inside == 0:
+            QUIET.silence()
+        QUIET.nb_inside += 1
     try:
         yield
     finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
+        with QUIET.lock:
+            QUIET.nb_inside -= 1
+            if QUIET.nb_inside == 0:
+                QUIET.restore()
 
 
-def info_of(path: Path) -> sf._SoundFileInfo:
-    """What soundfile knows of a file: frames, samplerate, duration. Raises as `reading` does."""
-    with reading(path), quiet_decoder(path):
-        return sf.info(path)
+class Quiet:
+    """Standard error of the process, silenced while somebody is inside of `quiet_decoder`."""
+
+    def __init__(self):
+        self.lock, self.nb_inside, self.terminal = threading.Lock(), 0, None
+
+    def silence(self) -> None:
+        """Put nothing in its place; where there is no standard error it stays so."""
+        with suppress(OSError, AttributeError):
+            sys.stderr.flush()
+            self.terminal = os.dup(2)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+
+    def restore(self) -> None:
+        """Put it back."""
+        if self.terminal is not None:
+            os.dup2(self.terminal, 2)
+            os.close(self.terminal)
+            self.terminal = None
+
+
+QUIET = Quiet()
 
 
 def refuse_not_finite(path: Path, waveform: np.ndarray) -> None:

@@ -31,7 +31,7 @@ def load(
     Raises InputError as load_networks does, or if the folder holds no weights at all, or leaves a
     choice, naming its flag.
     """
-    models = str(crs_lib.labellers_dir(models))
+    models = str(crs_lib.weights_dir(models))
     there = pd.DataFrame(
         [(task, *kind) for task, script in SCRIPT_OF.items() for kind in kinds_of(models, script)],
         columns=["task", "model", "SET", "SAMPLE_RATE"],

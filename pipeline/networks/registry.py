@@ -1,4 +1,4 @@
-"""Networks: new ones by their name, trained ones from their file, their answers on a device."""
+"""Networks: new ones by their name, trained ones from their file, on a device."""
 
 import inspect
 

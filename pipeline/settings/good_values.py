@@ -99,7 +99,7 @@ GOOD_VALUES = {
     "MAX_SHIFT": Between(0, 12),
     "WRITE": ("all", "set", "test", "none"),
     "SET": SETS,
-    "SETS": range(1, 11),
+    "SETS": SETS,
     "TRAIN_ON": ("mixtures", "both"),
     "IN_BF16": ("none", "classifiers", "all"),
     "MODEL": NETWORKS,

@@ -1,4 +1,4 @@
-"""What a training leaves on disk: checkpoints that it goes on from, and finished weights."""
+"""Checkpoints: what a training leaves after each epoch, to go on from."""
 
 from pathlib import Path
 from typing import NamedTuple

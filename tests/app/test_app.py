@@ -67,7 +67,7 @@ def home(tmp_path_factory):
     bench_lib.script("benchmarks/label.py").random_weights(str(home / "models"), CLASSES)
     counter = home / "models" / "audio_source_counter_asc_set1_4k.pt"
     content = torch.load(counter, weights_only=True)
-    for name, value in content["weights"].items():  # it shall change its mind with what it hears
+    for name, value in content["weights"].items():  # it shall changes with what it gets
         if name.startswith(("dense", "query")):
             value.mul_(0 if name.endswith("bias") else 10)
     torch.save(content, counter)
