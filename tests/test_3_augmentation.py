@@ -1,4 +1,4 @@
-"""How training batches are varied: rolls, speeds, gains and masks, each drawn as it is said."""
+"""Augmentation of training batches: rolls, speeds, gains and masks, each drawn as it is said."""
 
 import math
 
@@ -26,7 +26,7 @@ def slow_loop(wave):
 
 
 def waves_of(monkeypatch, stems, rows, **vary):
-    """The waveforms that a varied batch is made of."""
+    """The waveforms that an augmented batch is made of."""
     kept = []
     monkeypatch.setattr(features, "stft_magnitude", lambda waveforms, n_fft: kept.append(waveforms))
     features.augmented_features(stems, np.array(rows), {**VARY, **vary})
@@ -87,7 +87,7 @@ def test_both_stems_of_every_clip_are_rolled_by_themselves(monkeypatch):
     starts = torch.stack([(20 - waves.argmax(dim=1)) % 98, (70 - waves.argmin(dim=1)) % 98])
     assert all(len(some.unique()) == 98 for some in starts)
     assert scipy.stats.pearsonr(*starts).pvalue > 0.001
-    # Nothing but its start is varied: each stem is there with all it has, as loud as the other.
+    # Nothing but its start is changed: each stem is there with all it has, as loud as the other.
     np.testing.assert_allclose(waves.amax(dim=1), -waves.amin(dim=1), rtol=1e-5)
     np.testing.assert_allclose(waves.square().mean(dim=1), 0.01, rtol=1e-4)
 

@@ -67,7 +67,7 @@ def test_kinds_are_read_off_the_names(tmp_path):
 
 def test_the_only_weights_are_taken_whatever_they_are(loaded):
     names = [f"{COUNTER}_logmel_set7_22.05k", f"{SINGLE}_asc_set7_22.05k", f"{TWO}_asc_set7_22.05k"]
-    names += [f"{TWO}_isocc_both_set3_8k"]  # of no labeller
+    names += [f"{TWO}_isocc_both_set3_8k"]  # of none that labels
     assert loaded(names) == (7, 22_050, "logmel", "asc")
 
 
@@ -110,7 +110,7 @@ def test_of_several_what_is_asked_for_leaves_one(loaded):
     assert loaded([], 2, 8000, "asc", "isocc") == (2, 8000, "asc", "isocc")
 
 
-def test_a_folder_of_no_labellers_is_named(loaded, tmp_path):
+def test_a_folder_without_such_weights_is_named(loaded, tmp_path):
     message = f"{tmp_path} holds no weights: run  python run_all.py --models {tmp_path}  first"
     with pytest.raises(InputError, match=f"^{message}, or name .* --models pretrained$"):
         loaded([f"{TWO}_isocc_both_set3_8k"])

@@ -1,7 +1,7 @@
-"""Windows of recordings, and what spans become of what is heard in them.
+"""Windows of recordings, and what spans become of their labels.
 
-The recordings are made of tones, a class each, so that the truth is known; a stand-in hears a class
-where its tone fills so many seconds of a window, whatever a network may need.
+The recordings are made of tones, a class each, so that the truth is known; a stand-in predicts a
+class where its tone fills so many seconds of a window, whatever a network may need.
 """
 
 import tracemalloc
@@ -34,8 +34,8 @@ def recording(path, seconds, *sounds, rate=44_100, noise=0.0):
     return path
 
 
-def hear(windows, least_seconds):
-    """A labeller: a class counts where its tone fills `least_seconds` of a window or more.
+def predict(windows, least_seconds):
+    """A stand-in: a class counts where its tone fills `least_seconds` of a window or more.
 
     As networks do it always names something that is there.
     """
@@ -52,10 +52,10 @@ def hear(windows, least_seconds):
 
 
 def spans_of(path, least_seconds):
-    heard, seconds = classify.predict_recording(
-        path, RATE, partial(hear, least_seconds=least_seconds)
+    got, seconds = classify.predict_recording(
+        path, RATE, partial(predict, least_seconds=least_seconds)
     )
-    found = timeline.spans(heard.labels, heard.scores, heard.silent, seconds, [*TONES])
+    found = timeline.spans(got.labels, got.scores, got.silent, seconds, [*TONES])
     return [(span.name, span.start, span.end) for span in found]
 
 
@@ -139,13 +139,13 @@ def test_silent_windows_go_to_no_network_and_others_do_not_hear_them():
     }
     windows = np.random.default_rng(0).uniform(-0.1, 0.1, (4, 5 * RATE)).astype(np.float32)
     windows[[0, 2]] *= 1e-3
-    heard = classify.predict(windows, trained, device)
-    assert (heard.counts > 0).tolist() == [False, True, False, True]
-    assert heard.labels.sum(axis=1).tolist() == heard.counts.tolist()
-    assert not heard.scores[[0, 2]].any() and heard.silent.all(axis=1).tolist() == [1, 0, 1, 0]
+    got = classify.predict(windows, trained, device)
+    assert (got.counts > 0).tolist() == [False, True, False, True]
+    assert got.labels.sum(axis=1).tolist() == got.counts.tolist()
+    assert not got.scores[[0, 2]].any() and got.silent.all(axis=1).tolist() == [1, 0, 1, 0]
     for row in range(4):
         alone = classify.predict(windows[row : row + 1], trained, device)
-        for together, one in zip(heard, alone, strict=True):
+        for together, one in zip(got, alone, strict=True):
             np.testing.assert_allclose(together[row], one[0], atol=1e-5)
     silence = classify.predict(np.zeros((2, 5 * RATE), np.float32), trained, device)
     assert not silence.counts.any() and (silence.count_scores == 1).all()
@@ -176,7 +176,7 @@ def test_silence_between_two_sounds(tmp_path, least_seconds, noise):
 
 @pytest.mark.parametrize("least_seconds", [0.25, 1, 1.5, 2, 2.5, 3])
 def test_spans_are_a_second_off_at_most(tmp_path, least_seconds):
-    """Sounds of 10 s and more, that overlap or not, for labellers that need up to 3 of 5 s."""
+    """Sounds of 10 s and more, that overlap or not, for stand-ins that need up to 3 of 5 s."""
     sounds = [("a", 0, 15), ("b", 15, 40), ("c", 28, 50), ("a", 50, 60)]
     found = spans_of(recording(tmp_path / "a.wav", 60, *sounds), least_seconds)
     assert len(found) == len(sounds)

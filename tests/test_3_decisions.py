@@ -50,7 +50,7 @@ def test_a_threshold_of_all_or_none_moves_a_logit_by_a_hundred(threshold, moved)
     np.testing.assert_allclose(network.dense[-1].bias.detach() - before, [0, moved], atol=1e-5)
 
 
-def test_a_counter_forgets_the_names_and_a_copy_of_it_remembers_them():
+def test_a_counters_label_head_is_cut_off_and_joined_to_a_copy():
     network, values = Last(2 + 3), torch.randn(4, 3, generator=torch.manual_seed(3))
     before = network(values).detach()
     weight, bias = (value.detach().clone() for value in network.parameters())

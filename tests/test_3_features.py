@@ -27,7 +27,7 @@ def test_waveforms_of_a_batch_against_a_slow_sum():
 VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
 
 
-def test_a_batch_that_is_not_varied_is_that_of_validation():
+def test_a_batch_without_augmentation_is_that_of_validation():
     stems, rows = torch.rand(4, 20_000), np.array([[0, 1], [2, -1], [3, 0]])
     found = features.augmented_features(stems, rows, VARY)
     assert torch.equal(found, features.stft_magnitude(features.waveforms_of(stems, rows), 256))

@@ -99,12 +99,12 @@ def test_a_gain_is_of_the_same_clips_and_so_surer_than_its_parts():
     recordings = [(str(i), "") for i in range(nb_singles)]
     recordings += [tuple(map(str, rng.integers(60, size=2))) for _ in range(nb_mixtures)]
     truth = np.array(["x"] * nb_singles + ["x+y"] * nb_mixtures)
-    # Both ways are right of the same recordings, but one of them misses three tenths more.
+    # Both are right of the same recordings, but one of them misses three tenths more.
     easy = rng.random(60) < 0.6
     right = np.array([all(easy[int(r)] for r in pair if r) for pair in recordings])
     fewer = right & (rng.random(len(truth)) < 0.7)
-    ways = {"with_counter": right, "with_counter_for_exact_match": right, "no_counter": fewer}
-    columns = {way: np.where(good, truth, "z") for way, good in ways.items()}
+    shown = {"with_counter": right, "with_counter_for_exact_match": right, "no_counter": fewer}
+    columns = {strategy: np.where(good, truth, "z") for strategy, good in shown.items()}
     counts = np.where(right, 1 + np.char.count(truth, "+"), 3)
     columns |= {"count": counts, "shortcut_count": np.ones(len(truth))}
     found = metrics.with_intervals(strategies.flow_figures, [table(truth, recordings, **columns)])

@@ -20,6 +20,7 @@ from torch import nn
 import overall_flow
 from crs_lib import InputError
 from pipeline.data import set_data
+from pipeline.evaluation import strategies
 from pipeline.inference import choose_weights, classify, timeline
 from pipeline.networks import heads
 
@@ -96,7 +97,7 @@ def shares_of_two(logits):
 def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone():
     trained, windows = trained_networks(), unlike_waves(12)
     windows[[3, 8]] = 0
-    heard = classify.predict(windows, trained, CPU)
+    got = classify.predict(windows, trained, CPU)
     chances, answers = [], set()
     for row in sorted({*range(12)} - {3, 8}):
         one, two = shares(logits_of(trained["counter"][0], N_FFT["counter"], windows[row]))
@@ -104,30 +105,30 @@ def test_a_window_gets_the_count_the_names_and_the_scores_of_the_networks_alone(
         task, scores_of = {1: ("single", shares), 2: ("two_label", shares_of_two)}[count]
         scores = scores_of(logits_of(trained[task][0], N_FFT[task], windows[row]))
         best = sorted(range(4), key=lambda c, scores=scores: -scores[c])[:count]
-        assert heard.counts[row] == count
-        assert heard.count_scores[row] == pytest.approx(max(one, two), abs=1e-5)
-        assert heard.scores[row].tolist() == pytest.approx(scores, abs=1e-5)
-        assert heard.labels[row].nonzero()[0].tolist() == sorted(best)
+        assert got.counts[row] == count
+        assert got.count_scores[row] == pytest.approx(max(one, two), abs=1e-5)
+        assert got.scores[row].tolist() == pytest.approx(scores, abs=1e-5)
+        assert got.labels[row].nonzero()[0].tolist() == sorted(best)
         assert sum(scores) == pytest.approx(count)
         chances.append((count, max(one, two)))
         answers.add(tuple(best))
     # Otherwise this test would tell too little: counts, chances and names differ.
     assert {count for count, _ in chances} == {1, 2} and len(answers) >= 5
     assert all(0.5 < chance < 0.95 for _, chance in chances)
-    assert heard.counts[[3, 8]].tolist() == [0, 0]
-    assert heard.count_scores[[3, 8]].tolist() == [1, 1]  # it is sure to be silence
-    assert not heard.labels[[3, 8]].any() and not heard.scores[[3, 8]].any()
-    assert heard.silent.all(axis=1).tolist() == [row in (3, 8) for row in range(12)]
-    assert [part.dtype.name for part in heard] == ["int64", "float32", "bool", "float32", "bool"]
+    assert got.counts[[3, 8]].tolist() == [0, 0]
+    assert got.count_scores[[3, 8]].tolist() == [1, 1]  # it is sure to be silence
+    assert not got.labels[[3, 8]].any() and not got.scores[[3, 8]].any()
+    assert got.silent.all(axis=1).tolist() == [row in (3, 8) for row in range(12)]
+    assert [part.dtype.name for part in got] == ["int64", "float32", "bool", "float32", "bool"]
 
 
 def test_one_second_of_sound_in_a_window_is_heard():
     windows = np.zeros((5, 5 * RATE), dtype=np.float32)
     for second in range(5):
         windows[second, second * RATE : (second + 1) * RATE] = unlike_waves(1)[0, :RATE]
-    heard = classify.predict(windows, trained_networks(), CPU)
-    assert (heard.counts > 0).all()
-    assert heard.silent.tolist() == (~np.eye(5, dtype=bool)).tolist()
+    got = classify.predict(windows, trained_networks(), CPU)
+    assert (got.counts > 0).all()
+    assert got.silent.tolist() == (~np.eye(5, dtype=bool)).tolist()
 
 
 def test_a_network_is_asked_only_where_there_is_something_for_it():
@@ -151,11 +152,11 @@ def test_a_network_is_asked_only_where_there_is_something_for_it():
 
 def test_how_loud_a_window_is_changes_no_answer():
     windows = unlike_waves(6)
-    heard = classify.predict(windows, trained_networks(), CPU)
+    got = classify.predict(windows, trained_networks(), CPU)
     louder = classify.predict(windows * np.float32(7), trained_networks(), CPU)
-    assert (heard.counts == louder.counts).all() and (heard.labels == louder.labels).all()
-    np.testing.assert_allclose(heard.scores, louder.scores, atol=1e-5)
-    np.testing.assert_allclose(heard.count_scores, louder.count_scores, atol=1e-5)
+    assert (got.counts == louder.counts).all() and (got.labels == louder.labels).all()
+    np.testing.assert_allclose(got.scores, louder.scores, atol=1e-5)
+    np.testing.assert_allclose(got.count_scores, louder.count_scores, atol=1e-5)
 
 
 @pytest.mark.parametrize(("loud", "is_silent"), [(2**-11, False), (0.999 * 2**-11, True)])
@@ -192,44 +193,46 @@ def clips_of_a_set():
     return torch.from_numpy(stems), data, rows, windows
 
 
-def names_of(heard):
-    return ["+".join(np.array(CLASSES)[row]) for row in heard.labels]
+def names_of(got):
+    return ["+".join(np.array(CLASSES)[row]) for row in got.labels]
 
 
 def test_a_recording_is_answered_as_the_flow_answers_the_clip():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = classify.predict(windows, trained, CPU)
-    # The flow's counter has its class names behind the two logits of the count.
+    got = classify.predict(windows, trained, CPU)
+    # The flow's counter has its class labels behind the two logits of the count.
     behind = [(0.1, 0.2, 0.3, 0.4)] * 4
     flow = {**trained, "counter": (network_of(*WEIGHTS["counter"], *behind), trained["counter"][1])}
     logits = overall_flow.logits_of(flow, stems, rows)
-    table = overall_flow.predictions(flow, logits, rows, data)
-    assert {1, 2} == set(heard.counts) and heard.counts.tolist() == table["count"].tolist()
-    of_two = np.where(heard.counts == 2, heard.count_scores, 1 - heard.count_scores)
+    found = overall_flow.strategies_of(flow, logits)
+    thresholds = dict.fromkeys(strategies.OPTIMISED.values(), 0.5)
+    table = overall_flow.predictions(found, rows, data, thresholds)
+    assert {1, 2} == set(got.counts) and got.counts.tolist() == table["count"].tolist()
+    of_two = np.where(got.counts == 2, got.count_scores, 1 - got.count_scores)
     np.testing.assert_allclose(of_two, table["score_two"], atol=1e-5)
-    assert names_of(heard) == table["with_counter"].tolist()
-    np.testing.assert_allclose(heard.scores, table[[f"score_{c}" for c in CLASSES]], atol=1e-5)
+    assert names_of(got) == table["with_counter"].tolist()
+    np.testing.assert_allclose(got.scores, table[[f"score_{c}" for c in CLASSES]], atol=1e-5)
 
 
 def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
     stems, data, rows, windows = clips_of_a_set()
     trained = trained_networks()
-    heard = classify.predict(windows, trained, CPU)
+    got = classify.predict(windows, trained, CPU)
     tables = {}
     for task, name in choose_weights.SCRIPT_OF.items():
         script = load_script(f"{name}.py")
         logits = heads.logits_of(trained[task][0], stems, rows, N_FFT[task])
         tables[task] = script.predictions(logits, rows, data)
-    assert heard.counts.tolist() == tables["counter"]["count"].tolist()
+    assert got.counts.tolist() == tables["counter"]["count"].tolist()
     said = tables["counter"][["score_one", "score_two"]].to_numpy()
-    np.testing.assert_allclose(heard.count_scores, said.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(got.count_scores, said.max(axis=1), atol=1e-5)
     for count, task, column in ((1, "single", "labels"), (2, "two_label", "pair")):
-        counted = heard.counts == count
+        counted = got.counts == count
         found = tables[task][counted]
-        assert np.array(names_of(heard))[counted].tolist() == found[column].tolist()
+        assert np.array(names_of(got))[counted].tolist() == found[column].tolist()
         expected = found[[f"score_{c}" for c in CLASSES]]
-        np.testing.assert_allclose(heard.scores[counted], expected, atol=1e-5)
+        np.testing.assert_allclose(got.scores[counted], expected, atol=1e-5)
 
 
 # ------------------------------------------------------------------------- what a recording holds
@@ -237,19 +240,19 @@ def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
 
 @pytest.mark.parametrize("rate", [2000, 4000, 8000])
 def test_an_answer_has_the_best_name_first_and_says_what_was_heard(tmp_path, rate):
-    """At the rate of the weights; of the cut rest nothing is heard."""
+    """At the rate of the weights; of the cut rest nothing counts."""
     trained, seen = trained_networks(rate), []
     for i, wave in enumerate(unlike_waves(12, rate)):
-        beyond = 0.5 * np.ones(rate // 2)  # behind the fifth second: not heard
+        beyond = 0.5 * np.ones(rate // 2)  # behind the fifth second: does not count
         sf.write(tmp_path / "a.wav", np.concatenate([wave, beyond]), rate, subtype="FLOAT")
         answer = classify.answer(tmp_path / "a.wav", trained, CPU)
         window = np.round(wave * 32768).astype(np.float32) / 32768
-        heard = classify.predict(window[None], trained, CPU)
+        got = classify.predict(window[None], trained, CPU)
         assert (answer["seconds"], answer["of_seconds"]) == (5, 5.5)
-        assert answer["count"] == heard.counts[0]
-        assert answer["count_score"] == pytest.approx(heard.count_scores[0], abs=1e-4)
+        assert answer["count"] == got.counts[0]
+        assert answer["count_score"] == pytest.approx(got.count_scores[0], abs=1e-4)
         assert answer["scores"] == pytest.approx(
-            dict(zip(CLASSES, heard.scores[0].tolist(), strict=True)), abs=1e-4
+            dict(zip(CLASSES, got.scores[0].tolist(), strict=True)), abs=1e-4
         )
         best = sorted(CLASSES, key=lambda name: -answer["scores"][name])
         assert answer["names"] == best[: answer["count"]]
@@ -274,9 +277,9 @@ def test_a_long_recording_has_spans_alone(tmp_path):
     assert answer.keys() == {"seconds", "spans"} and answer["seconds"] == 7
     assert answer["spans"][-1] == timeline.Span(5, 7, None, None)
     windows = np.stack([wave[s * RATE : (s + 5) * RATE] for s in range(3)])
-    heard = classify.predict(np.round(windows * 32768) / np.float32(32768), trained, CPU)
+    got = classify.predict(np.round(windows * 32768) / np.float32(32768), trained, CPU)
     found = {span.name for span in answer["spans"]} - {None}
-    assert found and found <= {c for i, c in enumerate(CLASSES) if heard.labels[:, i].any()}
+    assert found and found <= {c for i, c in enumerate(CLASSES) if got.labels[:, i].any()}
 
 
 def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_path):
@@ -290,12 +293,12 @@ def test_parts_of_a_recording_are_put_together_in_their_order(monkeypatch, tmp_p
         scores = np.stack([windows[:, 0], np.arange(nb)], axis=1)
         return classify.Predicted(np.full(nb, nb), windows[:, 0], named, scores, ~named)
 
-    heard, seconds = classify.predict_recording(tmp_path / "a.wav", 10, label)
-    assert seconds == 6.2 and heard.counts.tolist() == [2, 2, 3, 3, 3, 1]
-    assert heard.count_scores.tolist() == [0.2, 0.2, 0.3, 0.3, 0.3, 0.1]
-    assert heard.scores[:, 1].tolist() == [0, 1, 0, 1, 2, 0]
-    assert heard.labels[:, 0].tolist() == [False, False, True, True, True, False]
-    assert heard.silent[:, 1].tolist() == [True, True, False, False, False, True]
+    got, seconds = classify.predict_recording(tmp_path / "a.wav", 10, label)
+    assert seconds == 6.2 and got.counts.tolist() == [2, 2, 3, 3, 3, 1]
+    assert got.count_scores.tolist() == [0.2, 0.2, 0.3, 0.3, 0.3, 0.1]
+    assert got.scores[:, 1].tolist() == [0, 1, 0, 1, 2, 0]
+    assert got.labels[:, 0].tolist() == [False, False, True, True, True, False]
+    assert got.silent[:, 1].tolist() == [True, True, False, False, False, True]
 
 
 def test_a_recording_of_which_nothing_comes_is_named(monkeypatch, tmp_path):

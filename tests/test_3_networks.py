@@ -142,7 +142,7 @@ def test_an_answer_does_not_depend_on_the_neighbours_in_the_batch(model):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_the_loss_of_names_and_their_scores_against_every_set():
+def test_the_loss_of_labels_and_their_scores_against_every_set():
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
     truths = [(0,), (3,), (0, 1), (2, 4), (1, 3), (4,)]
@@ -166,7 +166,7 @@ def test_the_loss_of_names_and_their_scores_against_every_set():
     torch.testing.assert_close(loop.labels_loss(logits[:2], targets[:2]), expected)
 
 
-def test_the_loss_of_names_stays_a_number_where_one_name_drowns_the_others():
+def test_the_loss_of_labels_stays_a_number_where_one_label_drowns_the_others():
     logits = torch.tensor([[90.0, 0.0, -5.0], [90.0, 0.0, -5.0]], requires_grad=True)
     loss = loop.labels_loss(logits, torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]))
     loss.backward()
@@ -211,7 +211,7 @@ def test_every_network_can_be_named():
     assert tuple(registry.NETWORKS) == good_values.NETWORKS
 
 
-def test_forgotten_names_are_remembered():
+def test_a_label_head_that_was_cut_off_is_joined_again():
     network = registry.build("asc", 2 + 3, 4000, 256, torch.device("cpu")).eval()
     spectrograms = torch.rand(2, 1, 129, 313)
     before = network(spectrograms)
@@ -219,5 +219,5 @@ def test_forgotten_names_are_remembered():
     assert torch.allclose(network(spectrograms), before[:, :2])
     assert torch.allclose(heads.join_label_head(network, label_head)(spectrograms), before)
     assert network(spectrograms).shape == (2, 2)
-    # Of a counter that learned no names there is nothing to remember.
+    # Of a counter that learned no labels there is no label head.
     assert heads.join_label_head(network, {})(spectrograms).shape == (2, 2)

@@ -165,9 +165,9 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
     page, tmp_path, monkeypatch, level_db
 ):
     """A low hum that is loud and a soft hiss, which clicks so loud that the mixture is scaled."""
-    minds, heard = [], []
+    curves, shown = [], []
     monkeypatch.setattr(
-        plots, "draw_score_over_level", lambda *given: minds.append(given) or "curve"
+        recording_plots, "draw_score_over_level", lambda *given: curves.append(given) or "curve"
     )
     monkeypatch.setattr(page, "finished", lambda *given: given)
     rng, time = np.random.default_rng(0), np.arange(5 * RATE) / RATE
@@ -179,20 +179,20 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
     waves = [sf.read(path)[0] for path in paths]
     setup = setup_of(page)
 
-    def hear(path, setup):
-        heard.append((Path(path).name, *sf.read(path)))
+    def show(path, setup):
+        shown.append((Path(path).name, *sf.read(path)))
         return "title", "scores", "rows", "picture"
 
-    monkeypatch.setattr(page, "show_recording", hear)
+    monkeypatch.setattr(page, "show_recording", show)
     *found, (rate, samples), curve = page.mix(*paths, level_db, setup)
     assert found == ["title", "scores", "rows", "picture"] and curve == ("curve", setup)
     expected = mixture_of(*waves, level_db)
-    ((name, written, written_rate),) = heard
+    ((name, written, written_rate),) = shown
     assert (name, written_rate, rate) == ("hum + a hiss.wav", RATE, RATE)
     np.testing.assert_allclose(written, expected, atol=1.1 / 32768)
     assert samples.dtype == np.int16
     np.testing.assert_array_equal(samples / 32768, written)
-    ((levels, chances, chosen),) = minds
+    ((levels, chances, chosen),) = curves
     assert list(levels) == list(range(-30, 31, 3)) and chosen == level_db
     assert len(chances) == 21
     given = {"window": torch.hann_window(256), "pad_mode": "constant", "return_complex": True}
@@ -201,7 +201,7 @@ def test_a_mixture_has_the_level_that_was_chosen_and_the_curve_all_others(
         spectra = torch.stft(window, 256, 64, **given).abs()
         one, two = counter(spectra[:, None])[0].exp().tolist()
         assert chance == pytest.approx(two / (one + two), abs=2e-3)
-    assert min(chances) < 0.3 and max(chances) > 0.7  # it does change its mind
+    assert min(chances) < 0.3 and max(chances) > 0.7  # the count does change
 
 
 def test_without_two_sounds_nothing_is_mixed(page, tmp_path):
@@ -272,8 +272,10 @@ def test_the_page_asks_for_the_first_sound_then_the_second_then_the_level(page):
         function, inputs, outputs = event.call_args.args
         assert function.func is page.mix and function.keywords == {"setup": setup}
         assert inputs == sounds and len(outputs) == 6 and outputs[4] is made["the mixture"]
-    function, heard, outputs = made["recording"].change.call_args.args
-    assert function.func is page.show_recording and heard is made["recording"] and len(outputs) == 4
+    function, source, outputs = made["recording"].change.call_args.args
+    assert (
+        function.func is page.show_recording and source is made["recording"] and len(outputs) == 4
+    )
     for side in ("first", "second"):
         chosen, choice, sound = made[f"{side}_clip"].change.call_args.args
         assert made[f"{side}_clip"].given == (["dog: dog1.wav"],)

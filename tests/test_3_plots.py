@@ -237,14 +237,17 @@ def test_a_spectrogram_is_in_decibels_seconds_and_kilohertz(saved, tmp_path):
 
 
 def test_bars_of_a_flow_show_every_way_and_its_interval(saved, tmp_path):
-    ways, kinds = ["with_counter", "no_counter", "ensemble"], ["single", "mixture", "balanced"]
+    shown, kinds = ["with_counter", "no_counter", "ensemble"], ["single", "mixture", "balanced"]
     test, intervals = {"gain": {}, "shortcut_balanced": 0.1}, {}
-    for i, way in enumerate(ways):
+    for i, strategy in enumerate(shown):
         values = {f"exact_match_{kind}": 0.3 + 0.1 * i + 0.02 * j for j, kind in enumerate(kinds)}
-        test[way] = values
+        test[strategy] = values
         ends = {name: [value - 0.05, value + 0.07] for name, value in values.items()}
         # An interval need not hold its figure.
-        intervals[way] = {**ends, "exact_match_mixture": [values["exact_match_mixture"] + 0.01] * 2}
+        intervals[strategy] = {
+            **ends,
+            "exact_match_mixture": [values["exact_match_mixture"] + 0.01] * 2,
+        }
     record = {"test": test, "test_interval": intervals, "set": 7}
     plots.plot_flow(a_run(tmp_path), record)
     ((figure, path, _),) = saved
@@ -261,7 +264,7 @@ def test_bars_of_a_flow_show_every_way_and_its_interval(saved, tmp_path):
         assert error_ends(axis) == expected
         assert axis.get_xlim() == (0, 100)
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert labels == [strategies.STRATEGIES[way] for way in ways]
+    assert labels == [strategies.STRATEGIES[strategy] for strategy in shown]
     assert figure.axes[0].yaxis_inverted() and "set 7" in figure.axes[1].get_xlabel()
     assert path == tmp_path / "flow.png"
 

@@ -97,7 +97,7 @@ def test_the_best_and_the_worst_strategy_are_among_those_without_the_oracle_coun
     means |= {"oracle_count": 0.9, "baseline_oracle_count": 0.05, "with_counter": 0.62}
     means |= {"joint_for_exact_match": 0.7, "no_counter": 0.1, "ensemble": 0.6}
     del means["joint"], means["ensemble_oracle_count"]  # a flow may lack some
-    figures = {FLOW.format(way): figure(mean) for way, mean in means.items()}
+    figures = {FLOW.format(strategy): figure(mean) for strategy, mean in means.items()}
     gains = {}
     for number, (better, worse) in enumerate(strategies.GAINS):
         gains[better, worse] = -0.3 + 0.011 * number
@@ -110,7 +110,9 @@ def test_the_best_and_the_worst_strategy_are_among_those_without_the_oracle_coun
         low, high, least, most = (f"{gain + off:.1f}" for off in (-4, 3, -reach, reach))
         return f"{gain:.1f} points ({low} to {high}; over sets {least} to {most})"
 
-    best, worst = (strategies.STRATEGIES[way] for way in ("joint_for_exact_match", "no_counter"))
+    best, worst = (
+        strategies.STRATEGIES[strategy] for strategy in ("joint_for_exact_match", "no_counter")
+    )
     gained = points("joint_for_exact_match")
     assert (
         f"the 7 strategies without the oracle count, the best is *{best}*, 70.0 (66.0 to " in text

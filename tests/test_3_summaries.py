@@ -302,4 +302,6 @@ def test_rows_of_a_summary_name_figures_that_there_are(made):
         assert ("shortcut baseline" in label) == ("shortcut" in name), name
     assert len(dict(summary.SUMMARY_ROWS)) == len(summary.SUMMARY_ROWS) == 26
     balanced = [name for name, _ in summary.SUMMARY_ROWS if name.endswith("exact_match_balanced")]
-    assert balanced == [f"flow.{way}.exact_match_balanced" for way in strategies.STRATEGIES]
+    assert balanced == [
+        f"flow.{strategy}.exact_match_balanced" for strategy in strategies.STRATEGIES
+    ]

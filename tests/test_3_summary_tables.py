@@ -37,14 +37,14 @@ def test_rows_of_a_summary_are_of_the_figures_their_words_say():
 
 @pytest.mark.parametrize("sets", [(0.0,), (-0.01, 0.01)])
 def test_rows_of_the_strategies_show_what_each_gains(sets):
-    ways = ["with_counter", "no_counter", "ensemble_oracle_count"]
+    shown = ["with_counter", "no_counter", "ensemble_oracle_count"]
     figures = {"counter.accuracy_balanced": figure(0.5, sets=sets)}
-    for number, way in enumerate(ways, 1):
+    for number, strategy in enumerate(shown, 1):
         for kind, mean in (("single", 0.1), ("mixture", 0.3), ("balanced", 0.2)):
-            figures[f"flow.{way}.exact_match_{kind}"] = figure(mean + number / 1000, sets=sets)
-        if way != "no_counter":
+            figures[f"flow.{strategy}.exact_match_{kind}"] = figure(mean + number / 1000, sets=sets)
+        if strategy != "no_counter":
             gain = figure(-number / 10, low=-0.05, high=0.02, sets=sets)
-            figures[f"flow.gain.{way}_over_no_counter"] = gain
+            figures[f"flow.gain.{strategy}_over_no_counter"] = gain
     head, *rows = summary.strategy_rows(figures)
     several = len(sets) > 1
     assert head == [
@@ -53,13 +53,13 @@ def test_rows_of_the_strategies_show_what_each_gains(sets):
         *(["95 % over sets"] if several else []),
     ]
     reach = 12.7062 * 2 / 2**0.5
-    for number, (row, way) in enumerate(zip(rows, ways, strict=True), 1):
+    for number, (row, strategy) in enumerate(zip(rows, shown, strict=True), 1):
         shares = [f"{mean + number / 10:.1f}" for mean in (10, 30, 20)]
         interval = f"{19 + number / 10:.1f} to {21 + number / 10:.1f}"
         gain = [f"{-10.0 * number}", f"{-10.0 * number - 5} to {-10.0 * number + 2}"]
         over_sets = [f"{-10 * number - reach:.1f} to {-10 * number + reach:.1f}"][:several]
-        gained = ["", "", *[""] * several] if way == "no_counter" else [*gain, *over_sets]
-        assert row == [strategies.STRATEGIES[way], *shares, interval, *gained]
+        gained = ["", "", *[""] * several] if strategy == "no_counter" else [*gain, *over_sets]
+        assert row == [strategies.STRATEGIES[strategy], *shares, interval, *gained]
 
 
 @pytest.mark.parametrize("sets", [[1], [5, 2], [6], [10, 1], [1, 10]])

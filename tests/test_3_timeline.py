@@ -122,7 +122,7 @@ def test_spans_go_by_their_start_then_their_end_then_their_name():
 
 
 def test_silence_at_the_end_is_cut_where_the_recording_ends():
-    """Of 12.3 s the last window ends at 13: its last second is heard to 12.3."""
+    """Of 12.3 s the last window ends at 13: its last second counts to 12.3."""
     named = np.zeros((9, 1), dtype=bool)
     named[:2] = True
     silent = np.ones((9, 5), dtype=bool)

@@ -232,7 +232,7 @@ def test_each_epoch_draws_its_own(tmp_path, problem):
     assert asked == [0, 0, 1, 2]  # the first only to be counted
 
 
-def test_training_clips_are_varied_as_the_constants_say(tmp_path, problem, monkeypatch):
+def test_training_clips_are_augmented_as_the_constants_say(tmp_path, problem, monkeypatch):
     given = []
 
     def varied(stems, rows, constants):

@@ -103,7 +103,7 @@ def test_each_window_beyond_full_scale_is_scaled_by_itself(tmp_path):
 
 @pytest.mark.parametrize(("rate", "new_rate"), [(8000, 4000), (1000, 1000), (3000, 4000)])
 def test_blocks_are_the_whole_in_pieces_of_their_length(tmp_path, monkeypatch, rate, new_rate):
-    """In stereo, of which the mean is heard."""
+    """In stereo, of which the mean counts."""
     monkeypatch.setattr(classify, "BLOCK_SECONDS", 3)
     wave = np.cumsum(np.random.default_rng(6).standard_normal((10 * rate, 2)), axis=0) / 1000
     wave[:, 1] *= -0.2
@@ -160,7 +160,7 @@ def magnitudes_of(window, n_fft):
 def test_columns_are_means_over_the_frames_of_all_windows(
     tmp_path, monkeypatch, seconds, rate, n_fft, most, nb_columns
 ):
-    """What lies behind the recording's end is in no column. The counter hears levelled windows."""
+    """What lies behind the recording's end is in no column. The counter gets levelled windows."""
     monkeypatch.setattr(classify, "NB_COLUMNS", most)
     monkeypatch.setattr(classify, "BLOCK_SECONDS", 2)  # several parts
     samples = noise_of(tmp_path / "a.wav", round(seconds * rate), rate)

@@ -293,10 +293,10 @@ def test_the_flow(root, clips, trained, tmp_path, here, drawn):
     confused = [list(some) for some in drawn["plot_confusion"][1:3]]
     assert confused == of_confusion(table, "with_counter")
     assert drawn["plot_flow"][1] == record
-    for way in ("with_counter", "no_counter", "ensemble"):
-        figures = record["test"][way].items()
+    for strategy in ("with_counter", "no_counter", "ensemble"):
+        figures = record["test"][strategy].items()
         line = "  ".join(f"{name} {100 * value:.1f} %" for name, value in figures)
-        assert f"{way}:  {line}\n" in out
+        assert f"{strategy}:  {line}\n" in out
     assert (folder / "flow.png").exists() and (folder / "confusion.png").exists()
 
 

@@ -1,4 +1,4 @@
-"""Sound files with something wrong: each is heard as what it holds, or one line says what it is."""
+"""Sound files with something wrong: each is read as what it holds, or one line says what it is."""
 
 import os
 import shutil
@@ -55,26 +55,26 @@ def header(place, form, value):
     return spoilt(lambda content: content[:place] + new + content[place + size :])
 
 
-# What is heard of a clip: the sine, silence, anything finite; or the message.
-HEARD, SILENCE, FINITE = "heard", "silence", "finite"
+# What is read of a clip: the sine, silence, anything finite; or the message.
+READ, SILENCE, FINITE = "read", "silence", "finite"
 CLIPS = {
-    "8 bits": (written(SINE, subtype="PCM_U8"), HEARD),
-    "24 bits": (written(SINE, subtype="PCM_24"), HEARD),
-    "32 bits": (written(SINE, subtype="PCM_32"), HEARD),
-    "float": (written(SINE, subtype="FLOAT"), HEARD),
-    "double": (written(SINE, subtype="DOUBLE"), HEARD),
-    "mu-law": (written(SINE, subtype="ULAW"), HEARD),
-    "FLAC": (written(SINE, subtype="PCM_16", form="FLAC"), HEARD),
-    "OGG": (written(SINE, subtype="VORBIS", form="OGG"), HEARD),
-    "AIFF": (written(SINE, subtype="PCM_16", form="AIFF"), HEARD),
-    "stereo": (written(np.column_stack([SINE, SINE])), HEARD),
-    "six channels": (written(np.column_stack([SINE] * 6)), HEARD),
-    "96 kHz": (written(sine(rate=96_000), 96_000), HEARD),
-    "8 kHz": (written(sine(rate=8000), 8000), HEARD),
-    "11 seconds": (written(sine(11)), HEARD),
-    "beyond full scale": (written(100 * SINE, subtype="FLOAT"), HEARD),
-    "far beyond full scale": (written(1e30 * SINE, subtype="FLOAT"), HEARD),
-    "as loud as a float can be": (written(6e38 * SINE, subtype="FLOAT"), (HEARD, NOT_FINITE)),
+    "8 bits": (written(SINE, subtype="PCM_U8"), READ),
+    "24 bits": (written(SINE, subtype="PCM_24"), READ),
+    "32 bits": (written(SINE, subtype="PCM_32"), READ),
+    "float": (written(SINE, subtype="FLOAT"), READ),
+    "double": (written(SINE, subtype="DOUBLE"), READ),
+    "mu-law": (written(SINE, subtype="ULAW"), READ),
+    "FLAC": (written(SINE, subtype="PCM_16", form="FLAC"), READ),
+    "OGG": (written(SINE, subtype="VORBIS", form="OGG"), READ),
+    "AIFF": (written(SINE, subtype="PCM_16", form="AIFF"), READ),
+    "stereo": (written(np.column_stack([SINE, SINE])), READ),
+    "six channels": (written(np.column_stack([SINE] * 6)), READ),
+    "96 kHz": (written(sine(rate=96_000), 96_000), READ),
+    "8 kHz": (written(sine(rate=8000), 8000), READ),
+    "11 seconds": (written(sine(11)), READ),
+    "beyond full scale": (written(100 * SINE, subtype="FLOAT"), READ),
+    "far beyond full scale": (written(1e30 * SINE, subtype="FLOAT"), READ),
+    "as loud as a float can be": (written(6e38 * SINE, subtype="FLOAT"), (READ, NOT_FINITE)),
     "half a second": (written(sine(0.5)), FINITE),
     "no sample": (written(np.zeros(0)), EMPTY),
     "one sample": (written(np.full(1, 0.5)), FINITE),
@@ -94,7 +94,7 @@ CLIPS = {
     "half a header": (spoilt(lambda content: content[:20]), NO_SOUND),
     "a header and no more": (spoilt(lambda content: content[:44]), EMPTY),
     "cut off": (spoilt(lambda content: content[: len(content) // 2]), FINITE),
-    "cut off within a sample": (spoilt(lambda content: content[:-1]), HEARD),
+    "cut off within a sample": (spoilt(lambda content: content[:-1]), READ),
     "FLAC cut off": (spoilt(lambda c: c[: len(c) // 2], form="FLAC"), (FINITE, NO_SOUND)),
     "OGG cut off": (
         spoilt(lambda c: c[: len(c) // 2], subtype="VORBIS", form="OGG"),
@@ -106,8 +106,8 @@ CLIPS = {
     "said to have 2 GHz": (header(24, "<I", 2**31 - 1), (FINITE, NO_SOUND)),
     "said to have no channel": (header(22, "<H", 0), NO_SOUND),
     "said to have 65,535 channels": (header(22, "<H", 65_535), (FINITE, NO_SOUND, EMPTY)),
-    "said to be longer": (header(40, "<I", 2**31), (HEARD, NO_SOUND)),
-    "said to be empty": (header(40, "<I", 0), (EMPTY, HEARD)),
+    "said to be longer": (header(40, "<I", 2**31), (READ, NO_SOUND)),
+    "said to be empty": (header(40, "<I", 0), (EMPTY, READ)),
     "of an unknown coding": (header(20, "<H", 0x1234), NO_SOUND),
     "a pipe": (os.mkfifo, NO_SOUND),
     "a folder": (os.mkdir, NO_SOUND),
@@ -122,7 +122,7 @@ def check_heard(clip, wanted):
     assert np.isfinite(clip).all() and np.abs(clip).max() <= sound_files.FULL_SCALE
     if wanted == SILENCE:
         assert not clip.any()
-    if wanted == HEARD:
+    if wanted == READ:
         expected = np.sin(2 * np.pi * 500 * np.arange(20_000) / 4000)
         assert abs(np.corrcoef(clip, expected)[0, 1]) > 0.99
 
@@ -134,7 +134,7 @@ def test_a_clip(tmp_path, kind, method):
     path = tmp_path / "clip.wav"
     write(path)
     wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    messages = [text for text in wanted if text not in (HEARD, SILENCE, FINITE)]
+    messages = [text for text in wanted if text not in (READ, SILENCE, FINITE)]
     try:
         clip = audio.read_clip(path, 4000, method)
     except InputError as error:
@@ -160,7 +160,7 @@ def test_all_bad_clips_are_named_in_one_line(tmp_path, here):
     for number, (write, wanted) in enumerate(CLIPS.values()):
         path = clips / f"hum{number}.wav"
         write(path)
-        if isinstance(wanted, str) and wanted not in (HEARD, SILENCE, FINITE):
+        if isinstance(wanted, str) and wanted not in (READ, SILENCE, FINITE):
             named.append(path)
     message = here("0_downsampling.py", "--dataset", tmp_path / "data")
     wrong = [text.split(": ")[0] for text in message.split("; ")]
@@ -190,7 +190,7 @@ def test_predict_names_bad_clips_and_hears_the_others(tmp_path):
     for number, (_, wanted) in enumerate(CLIPS.values()):
         path = clips / f"{number}.wav"
         if path.is_file() and isinstance(wanted, str):
-            is_bad = wanted not in (HEARD, SILENCE, FINITE)
+            is_bad = wanted not in (READ, SILENCE, FINITE)
             assert (str(path) + ":" in done.stderr) == is_bad, path
             assert is_bad or str(path) in done.stdout
 

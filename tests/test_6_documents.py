@@ -86,9 +86,11 @@ def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
     tables = load_script("tools/tables.py")
     monkeypatch.setattr(tables, "PUBLISHED", tmp_path)
     monkeypatch.setattr(tables, "AIMS", {"4k": ("4 kHz", 85, 80, 60, 55, 40)})
-    means = {way: 0.35 + 0.02 * number**1.2 for number, way in enumerate(strategies.STRATEGIES)}
+    means = {
+        strategy: 0.35 + 0.02 * number**1.2 for number, strategy in enumerate(strategies.STRATEGIES)
+    }
     means |= {"with_counter": 0.55, "oracle_count": 0.7, "joint": 0.25}
-    found = {f"flow.{way}.exact_match_balanced": mean for way, mean in means.items()}
+    found = {f"flow.{strategy}.exact_match_balanced": mean for strategy, mean in means.items()}
     found |= {f"flow.gain.{a}_over_{b}": means[a] - means[b] for a, b in strategies.GAINS}
     found |= {"counter.accuracy_balanced": 0.8, "single.accuracy": 0.9, "two_label.exact_pair": 0.6}
 
@@ -135,9 +137,10 @@ def test_aims_and_answers_of_a_made_up_summary(tmp_path, monkeypatch):
         )
         return f"{100 * gain:.1f} points ({low} to {high}; over sets {least} to {most})"
 
-    def reached(way):
-        low, mean, high = (f"{100 * (means[way] + above):.1f}" for above in (-0.05, 0, 0.05))
-        return f"*{strategies.STRATEGIES[way]}*, {mean} ({low} to {high}) % and {points(way)}"
+    def reached(strategy):
+        low, mean, high = (f"{100 * (means[strategy] + above):.1f}" for above in (-0.05, 0, 0.05))
+        label = strategies.STRATEGIES[strategy]
+        return f"*{label}*, {mean} ({low} to {high}) % and {points(strategy)}"
 
     flow, baseline = "with_counter_for_exact_match", "baseline_with_counter_for_exact_match"
     lines = (

@@ -58,7 +58,7 @@ def test_every_run_is_recorded(home):
             assert len(record["history"]) == 1 and record["constants"]["EPOCHS"] == 1
     flow = next(r for r in records if r["script"] == "overall_flow")
     exact = {"exact_match_single", "exact_match_mixture", "exact_match_balanced"}
-    assert all(set(flow["test"][way]) == exact for way in strategies.STRATEGIES)
+    assert all(set(flow["test"][strategy]) == exact for strategy in strategies.STRATEGIES)
     for task, folder in flow["trained_in"].items():
         assert (home / "results" / folder / "history.csv").exists(), task
 
@@ -102,14 +102,16 @@ def test_summary(home):
     assert all(table.read_text().startswith("SYNTHETIC data.") for table in tables)
     lines = (home / "results" / "summary_4k_1_strategies.md").read_text().splitlines()[4:]
     assert len(lines) == len(strategies.STRATEGIES)
-    for line, (way, label) in zip(lines, strategies.STRATEGIES.items(), strict=True):
-        kinds = [figures[f"flow.{way}.exact_match_{n}"] for n in ("single", "mixture", "balanced")]
+    for line, (strategy, label) in zip(lines, strategies.STRATEGIES.items(), strict=True):
+        kinds = [
+            figures[f"flow.{strategy}.exact_match_{n}"] for n in ("single", "mixture", "balanced")
+        ]
         means = [f"{100 * figure['mean']:.1f}" for figure in kinds]
         interval = f"{100 * kinds[-1]['low']:.1f} to {100 * kinds[-1]['high']:.1f}"
         gain = kinds[-1]["mean"] - figures["flow.no_counter.exact_match_balanced"]["mean"]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[:-2] == [label, *means, interval]
-        assert cells[-2] == ("" if way == "no_counter" else f"{100 * gain:.1f}")
+        assert cells[-2] == ("" if strategy == "no_counter" else f"{100 * gain:.1f}")
 
 
 def test_a_table_says_what_is_to_be_said_of_its_sets():

@@ -224,9 +224,9 @@ def test_the_timeline_is_that_of_the_windows_one_by_one(models, tmp_path, clip):
         sf.write(tmp_path / "b.wav", wave[start_second * rate :][: 5 * rate], rate)
         window = audio.read_clip(tmp_path / "b.wav", 4000)
         parts.append(classify.predict(window[None], trained, CPU))
-    heard = classify.Predicted(*map(np.concatenate, zip(*parts, strict=True)))
+    whole = classify.Predicted(*map(np.concatenate, zip(*parts, strict=True)))
     expected = timeline.spans(
-        heard.labels, heard.scores, heard.silent, row["seconds"], list(CLASSES)
+        whole.labels, whole.scores, whole.silent, row["seconds"], list(CLASSES)
     )
     assert row["seconds"] == 22 and {s.name for s in expected} >= {None}
     for got, span in zip(row["spans"], expected, strict=True):

@@ -290,7 +290,7 @@ def test_a_clip_that_is_not_tested_any_more_is_not_mistaken_for_another(demo, sh
     for path in tmp_path.glob("*/predictions.csv"):
         path.write_text(path.read_text().replace("chainsaw1.wav", "x"))
     page, _, _ = show(tmp_path)
-    assert page.text.count("heard as") == 3 and not page.all("audio")
+    assert page.text.count(", predicted ") == 3 and not page.all("audio")
     assert f"Without sounds: {demo} does not hold what set 1 was tested on" in page.text
 
 

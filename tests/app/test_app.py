@@ -177,9 +177,9 @@ def test_the_counter_is_asked_anew_at_every_level(page, home):
             box.press("Enter")
             box.blur()
         mixture = audio.level_rms(audio.mix(first, 10 ** (level_db / 20) * second))
-        heard = classify.predict(audio.as_clip(mixture, 4000)[None], trained, CPU)
-        expect(headline(page, "mixed")).to_contain_text(f"({heard.count_scores[0]:.2f})")
-        scores.add(f"{heard.count_scores[0]:.2f}")
+        got = classify.predict(audio.as_clip(mixture, 4000)[None], trained, CPU)
+        expect(headline(page, "mixed")).to_contain_text(f"({got.count_scores[0]:.2f})")
+        scores.add(f"{got.count_scores[0]:.2f}")
     assert len(scores) > 1  # else no level changed anything
     expect(page.locator("#score_of_two img")).to_be_visible()
     expect(page.locator("#mixed_picture img")).to_be_visible()
@@ -240,7 +240,7 @@ def test_a_port_that_is_taken_is_named(app, home):
 
 @pytest.mark.skipif("APP_PICTURE" not in os.environ, reason="APP_PICTURE names no file")
 def test_picture_for_the_readme(browser):
-    """The shipped networks on a mixture of two test clips that they never heard."""
+    """The shipped networks on a mixture of two test clips that they were not trained on."""
     process, address = start_app()
     page = browser.new_page(viewport={"width": 1000, "height": 1180})
     try:
