@@ -224,15 +224,28 @@ def test_the_headline_is_the_main_figures_of_both_configurations(tables, tmp_pat
 
 def test_the_answer_in_short_quotes_each_gain_of_sets_1_to_5(tables, tmp_path):
     columns = ("oracle_count", "baseline_oracle_count", "with_counter_for_exact_match", "ensemble")
-    shown = []
-    for number in range(len(columns)):
-        for off in (0, 0.05):
-            gain = 0.1 * number + off
-            shown.append(f"{100 * gain:.1f} points ({100 * gain - 4:.1f} to {100 * gain + 3:.1f})")
-    for off, name in ((0, "4k"), (0.05, "logmel-logmel_16k")):
-        gains = {f"flow.gain.{column}_over_no_counter": figure(0.1 * i + off)
-                 for i, column in enumerate(columns)}  # fmt: skip
-        put_summary(tmp_path, name, gains)
+    means = {"4k": (0.1, 0.2, 0.01, 0.05), "logmel-logmel_16k": (0.12, 0.3, -0.01, -0.2)}
+
+    def put(**changed):
+        for name, of_columns in means.items():
+            gains = {**dict(zip(columns, of_columns, strict=True)), **changed}
+            figures = {f"flow.gain.{c}_over_no_counter": figure(mean) for c, mean in gains.items()}
+            put_summary(tmp_path, name, figures)
+
+    put()
     text = tables.answer_in_short()
-    assert re.findall(r"[-\d.]+ points \(.*?\)", text) == shown
+    assert re.findall(r"[-\d.]+ points \(.*?\)", text) == [
+        f"{100 * mean:.1f} points ({100 * mean - 4:.1f} to {100 * mean + 3:.1f})"
+        for of_column in zip(*means.values(), strict=True)
+        for mean in of_column
+    ]
     assert text.count(". ") == 2 and text.endswith(".\n")  # three sentences
+    for changed in (
+        {"oracle_count": 0.03},
+        {"baseline_oracle_count": 0.0},
+        {"with_counter_for_exact_match": 0.05},
+        {"with_counter_for_exact_match": -0.04},
+    ):
+        put(**changed)
+        with pytest.raises(crs_lib.InputError, match="its words do not fit"):
+            tables.answer_in_short()

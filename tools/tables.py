@@ -110,26 +110,32 @@ def headline() -> str:
 
 
 def answer_in_short() -> str:
-    """Whether knowing the count pays, in three sentences."""
+    """Whether knowing the count pays, in three sentences.
+
+    Raises InputError where their words would not fit the intervals.
+    """
+
+    def gains(column: str) -> list[dict]:
+        return [
+            published(name)[1]["figures"][f"flow.gain.{column}_over_no_counter"]
+            for name in CONFIGURATIONS
+        ]
 
     def points(column: str) -> str:
-        at_4k, of_logmel = (
-            "{} points ({})".format(
-                *markdown.percent(
-                    published(name)[1]["figures"][f"flow.gain.{column}_over_no_counter"]
-                )
-            )
-            for name in CONFIGURATIONS
-        )
+        at_4k, of_logmel = ("{} points ({})".format(*markdown.percent(g)) for g in gains(column))
         return f"{at_4k} at 4 kHz and {of_logmel} with the log-mel network"
 
+    oracle = [*gains("oracle_count"), *gains("baseline_oracle_count")]
+    counted = gains("with_counter_for_exact_match")
+    if min(g["low"] for g in oracle) <= 0 or not all(g["low"] < 0 < g["high"] for g in counted):
+        raise crs_lib.InputError("answer_in_short: its words do not fit the published figures")
     return (
         "A count that is always right would pay: with the oracle count the flow's exact match lies "
         f"above the no-counter baseline's by {points('oracle_count')}, and the baseline itself "
-        f"gains as much by it, {points('baseline_oracle_count')}. The trained counters do not: "
-        "with both thresholds optimised for exact match, the flow lies above the baseline by "
-        f"{points('with_counter_for_exact_match')}, which is no gain that these tests can show. "
-        f"The ensemble of both lies above the baseline by {points('ensemble')}.\n"
+        f"gains {points('baseline_oracle_count')} by it. The trained counters show no gain: with "
+        "both thresholds optimised for exact match, flow minus baseline is "
+        f"{points('with_counter_for_exact_match')}. The ensemble of both minus the baseline is "
+        f"{points('ensemble')}.\n"
     )
 
 
