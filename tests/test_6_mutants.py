@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 import tomllib
 
 import pytest
@@ -27,7 +26,6 @@ STRICT = {  # metrics, division and mixing
 @pytest.fixture(scope="module")
 def mutants():
     pytest.importorskip("cosmic_ray", reason="requirements/mutate.txt is not installed")
-    sys.path.insert(0, str(TOOLS))
     import mutants
 
     return mutants
