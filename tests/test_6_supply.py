@@ -10,9 +10,15 @@ from conftest import HERE, load_script
 SUPPLY = load_script(".ci/supply.py")
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.name for path in (HERE / "requirements").glob("*.txt"))
-)
+REQUIREMENTS = ["requirements.txt", *sorted(f"requirements/{path.name}" for path in
+                                             (HERE / "requirements").glob("*.txt"))]  # fmt: skip
+
+
+def test_every_list_of_requirements_is_known():
+    assert len(REQUIREMENTS) == 5
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_every_requirement_is_pinned_exactly(name):
     lines = (HERE / name).read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
