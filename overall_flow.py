@@ -121,10 +121,10 @@ def shortcut_scores(
 ) -> list[np.ndarray]:
     """The shortcut baseline's scores of two of the clips of each part: float64 (clips,).
 
-    It learns from an epoch's singles and mixtures as the counter draws them, here from SEED.
-    parts: rows of clips.
+    It learns from an epoch's singles and mixtures as the counter draws them. parts: rows of clips.
+    counter: its constants, with the SEED to draw from.
     """
-    mixtures, _ = set_data.draw_mixtures(data, {**counter, "SEED": SEED}, epoch=0)
+    mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
     rows = np.concatenate([data.singles["train"], mixtures])
     learned, *asked = (
         np.concatenate(
@@ -166,7 +166,7 @@ def main() -> None:
     validation, table = (
         predictions(*part, data, thresholds) for part in zip(found, parts, strict=True)
     )
-    scores = shortcut_scores(stems, data, parts, counter)
+    scores = shortcut_scores(stems, data, parts, {**counter, "SEED": SEED})
     thresholds["shortcuts"] = shortcuts.count(validation, table, scores)
 
     # 3. Figures, plots, the run's folder.

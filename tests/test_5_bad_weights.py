@@ -171,7 +171,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(small_file, place, value, le
     damaged[place % len(content)] = value
     path.write_bytes(damaged[: max(1, len(content) - length % 40 * (length % 2))])
     try:
-        found = weights_file.read(path, {"weights": dict, "text": str})
+        found = weights_file.read(path, {"weights": dict, "text": str}, path.parent)
     except InputError as error:
         assert "\n" not in str(error)
         return

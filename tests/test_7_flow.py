@@ -12,7 +12,7 @@ from conftest import CLASSES, COUNTER, HERE, SINGLE, TINY, TWO_LABEL, edit_weigh
 
 import crs_lib
 from pipeline.data import set_data
-from pipeline.evaluation import metrics, run_records
+from pipeline.evaluation import metrics, run_records, strategies
 from pipeline.networks import features, heads, registry
 from pipeline.training import loop
 
@@ -75,11 +75,12 @@ def test_thresholds_are_chosen_on_validation_clips(home):
     best["both"] = baseline.best_threshold(logits, rows, data)
     heads.move_threshold(counter, chosen["counter"])
     trained["counter"] = heads.join_label_head(counter, content["label_head"]), content
-    table = flow.predictions(trained, flow.logits_of(trained, stems, rows), rows, data)
-    best |= flow.optimise_thresholds(table)
+    found = flow.strategies_of(trained, flow.logits_of(trained, stems, rows))
+    truth = set_data.recordings_of(data.stems, rows)["truth"].to_numpy()
+    best |= strategies.optimise(found, truth, is_mixture, data.classes)
     (given,) = flow.shortcut_scores(stems, data, [rows], {**content["constants"], "SEED": 0})
     best["shortcuts"] = metrics.best_threshold(is_mixture, given, ~is_mixture, is_mixture)
-    for name in ("counter", "both", "shortcuts", *flow.OPTIMISED):
+    for name in ("counter", "both", "shortcuts", *strategies.OPTIMISED.values()):
         assert best[name] == pytest.approx(chosen[name], abs=1e-6), name
 
 
@@ -129,7 +130,7 @@ def test_classifiers_that_share_the_counters_names(home, tmp_path, here):
     content = torch.load(path, weights_only=True)
     torch.save({**content, "label_head": {}}, path)  # as one of --labels-weight 0
     message = here(SINGLE, *flags, status=1)
-    assert f"the counter of {counter.name} learned no such names: run  python {COUNTER}" in message
+    assert f"the counter of {counter.name} learned no such labels: run  python {COUNTER}" in message
     path.unlink()
     assert f"is missing: run  python {COUNTER}" in here(SINGLE, *flags, status=1)
 

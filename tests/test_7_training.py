@@ -29,6 +29,7 @@ from conftest import (
 )
 
 from pipeline.data import set_data
+from pipeline.evaluation import shortcuts, strategies
 from pipeline.networks import features, heads, registry
 from pipeline.training import loop
 
@@ -222,20 +223,19 @@ def test_the_give_away_baseline_finds_a_planted_one():
     assert (few > 0.5).tolist() == [True, False, True] and few[2] == several[41 - 20]
 
 
-def test_the_give_aways_threshold_is_that_of_validation_clips():
+def test_the_shortcut_baselines_threshold_is_that_of_validation_clips():
     """Where test clips would have another: all of them lie above it."""
-    flow = load_script("overall_flow.py")
     validation = pd.DataFrame({"recording_b": ["", "", "", "5", "6"]})
     tested = pd.DataFrame({"recording_b": ["", "5", "6", ""]})
     chances = [np.array([0.1, 0.3, 0.2, 0.5, 0.9]), np.array([0.6, 0.7, 0.8, 0.3])]
-    threshold = flow.count_by_shortcuts(validation, tested, chances)
+    threshold = shortcuts.count(validation, tested, chances)
     assert threshold == pytest.approx(0.4)
     assert validation["shortcut_count"].tolist() == [1, 1, 1, 2, 2]
     assert tested["shortcut_count"].tolist() == [2, 2, 2, 1]
     assert tested["shortcut_score_two"].tolist() == [0.6, 0.7, 0.8, 0.3]
 
 
-def test_the_flow_and_the_baseline_together_are_the_product_of_their_chances(demo):
+def test_the_ensemble_is_the_product_of_both_chances(demo):
     flow, draw = load_script("overall_flow.py"), torch.Generator().manual_seed(0)
     data = set_data.choose_files(str(demo), "", 1, 4000, 1)
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
@@ -243,7 +243,9 @@ def test_the_flow_and_the_baseline_together_are_the_product_of_their_chances(dem
     logits = {task: torch.randn(len(rows), n, generator=draw) for task, n in widths.items()}
     content = {"constants": {"N_FFT": 256, "SHARED": False}}
     content |= {"metrics": {"validation": {"val_threshold": 0.5}}}
-    table = flow.predictions({task: (task, content) for task in widths}, logits, rows, data)
+    found = flow.strategies_of({task: (task, content) for task in widths}, logits)
+    halves = dict.fromkeys(strategies.OPTIMISED.values(), 0.5)
+    table = flow.predictions(found, rows, data, halves)
     singles, pairs = [(a,) for a in range(4)], list(itertools.combinations(range(4), 2))
     for clip, row in table.iterrows():
         there = logits["both"][clip].sigmoid().tolist()
@@ -266,13 +268,11 @@ def test_shortcut_features_are_what_they_are_called():
     wave = torch.zeros(1, 4000)
     wave[0, 1000:3000] = 0.2
     wave[0, 1000:3000:2] *= -1
-    peak, rms, crest, silence, flatness = load_script("overall_flow.py").shortcut_features(
-        wave, 256
-    )[0]
+    peak, rms, crest, silence, flatness = shortcuts.shortcut_features(wave, 256)[0]
     assert (peak, rms, silence) == pytest.approx((0.2, 0.2 / 2**0.5, 0.5))
     assert crest == pytest.approx(2**0.5) and 0 < flatness < 0.1
     noise = torch.randn(1, 400_000, generator=torch.manual_seed(0))
-    assert load_script("overall_flow.py").shortcut_features(noise, 256)[0][4] > 0.9
+    assert shortcuts.shortcut_features(noise, 256)[0][4] > 0.9
 
 
 def test_the_counter_learns_names_beside_the_count():

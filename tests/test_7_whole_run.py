@@ -25,7 +25,7 @@ def test_run_all_falls_back_to_the_synthetic_set_and_says_so(home):
 
 def test_the_whole_run_ends_with_the_table_and_the_pictures(home):
     out = (home / "out.txt").read_text()
-    for label in ("counter:", "single-label", "two-label", "overall flow", "without a counter"):
+    for label in ("counter:", "single-label", "two-label", "overall flow", "no-counter baseline"):
         assert label in out
     pictures = re.findall(r"^  (\S+\.png)$", out, flags=re.MULTILINE)
     assert len(pictures) == 4 + 12

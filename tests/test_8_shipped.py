@@ -85,7 +85,7 @@ def test_the_card_shows_what_the_runs_recorded(home, tmp_path, here):
     record = json.loads(record.read_text())
     low, high = (f"{100 * value:.1f}" for value in record["test_interval"]["accuracy_balanced"])
     figure = f"{100 * record['test']['accuracy_balanced']:.1f}"
-    assert re.search(rf"\| counter: one class.*\| {figure} \| {low} to {high} \|", card)
+    assert re.search(rf"\| counter: balanced accuracy.*\| {figure} \| {low} to {high} \|", card)
     (table,) = home.glob("results/*_single_volnorm_STFT_isocc_set1_4k/predictions.csv")
     table = pd.read_csv(table)
     for name in CLASSES:

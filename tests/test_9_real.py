@@ -55,7 +55,7 @@ def test_how_many_pairs_of_one_class_are_takes_of_one_recording(real):
     by_set = names[names["digit"] % 2 == 1].groupby(["class", "digit"])["src_file"]
     pairs = [pair for _, recordings in by_set for pair in combinations(recordings, 2)]
     alike = sum(first == second for first, second in pairs)
-    page = (HERE / "results_published" / "audit.md").read_text(encoding="utf-8")
+    page = (HERE / "docs" / "audit.md").read_text(encoding="utf-8")
     assert f"{alike} of {len(pairs)} pairs are takes of one recording" in page
 
 
