@@ -30,6 +30,7 @@ def page(monkeypatch):
     monkeypatch.delitem(sys.modules, "pipeline.inference.web_page", raising=False)
     yield importlib.import_module("pipeline.inference.web_page")
     sys.modules.pop("pipeline.inference.web_page", None)
+    del sys.modules["pipeline.inference"].web_page  # else others would find it there
 
 
 def counter(spectrograms):
