@@ -302,6 +302,8 @@ def test_the_decoder_of_mp3_prints_nothing_of_its_own(tmp_path, capfd):
         assert sound_files.info_of(path).frames > 0
         assert len(sound_files.samples_of(file, 200_000)) > 0
         print("said", file=sys.stderr)
+    for method in audio.METHODS:
+        assert audio.read_fitted(path, 16_000, method).any()
     assert capfd.readouterr().err == "said\n"
 
 
