@@ -4,11 +4,12 @@ import re
 import threading
 
 import pytest
+from conftest import HERE
 
 import crs_lib
 import tmr
 from pipeline.files import provenance
-from pipeline.settings import command_line
+from pipeline.settings import command_line, good_values
 
 
 def test_elapsed_counts_days_hours_minutes_seconds():
@@ -179,6 +180,20 @@ def test_help_shows_comments_and_defaults(script):
     assert "What it does, 50 % of it." in text
     assert "--no-bold" in text
     assert "lower-case" not in text
+
+
+def test_help_shows_good_words_that_the_comment_does_not_name(script):
+    """NAME's comment names none, `share` none either, and that one takes no words."""
+    text = " ".join(run(script("NAME=('x', 'y', '')"), "--help").split())
+    assert ": x, y, empty (default: " in text
+    assert text.count(": x, y") == 1
+    assert ": good" not in text and "range(" not in text
+
+
+def test_help_names_the_networks_wherever_one_is_chosen():
+    for name in ("audio_source_counter", "run_all"):
+        text = " ".join(run(HERE / f"{name}.py", "--help").split())
+        assert f": {', '.join(good_values.NETWORKS)}" in text
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_every_network_gives_the_same_logits(model, script, tmp_path):
         expected = logits_step_by_step(network, batch)
         assert differ(logits, expected) <= 1e-4
         assert differ(scores, heads.scores_of_two(torch.from_numpy(expected)).numpy()) <= 1e-4
-    assert np.ptp(logits_step_by_step(network, samples), axis=0).min() > 0.05  # they do differ
+    assert np.ptp(logits_step_by_step(network, samples), axis=0).min() > 0.01  # they do differ
     assert about["task"] == "a test"
     assert [path.name for path in path.parent.iterdir()] == [f"{model}.onnx"]
 

@@ -7,7 +7,7 @@ import tokenize
 from collections.abc import Container
 from pathlib import Path
 
-from pipeline.settings.good_values import GOOD_VALUES, kind_of, reader, why_bad
+from pipeline.settings.good_values import GOOD_VALUES, Text, as_text, kind_of, reader, why_bad
 
 HERE = Path(__file__).resolve().parents[2]  # where the scripts lie
 
@@ -68,6 +68,7 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
             parser.add_argument(name.lower(), nargs=many, metavar=name, default=value, **options)
             continue
         options |= {"default": value, "dest": name.lower()}
+        options["help"] += unnamed_values(comment, good.get(name))
         options["help"] += f" (default: {value if value != '' else 'empty'})".replace("%", "%%")
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
@@ -90,6 +91,15 @@ def constants_from_command_line(names: dict, positional: str = "", **good: Conta
             parser.error(f"{flag_of(name)} {reason}")
         names[name] = value
     return {name: names[name] for name in known}
+
+
+def unnamed_values(comment: str, good: Container | None) -> str:
+    """For the help: the good values, where they are words that the comment does not name."""
+    if not isinstance(good, tuple) or not all(isinstance(value, str) for value in good):
+        return ""
+    if isinstance(good, Text) or all(value in comment for value in good):
+        return ""
+    return f": {as_text(good)}"
 
 
 def words(script: str, **constants: object) -> list[str]:
