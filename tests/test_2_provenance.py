@@ -1,6 +1,7 @@
 """What counts as changed, as cut off and as up to date, by stamps written by hand."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,21 @@ def refused(call, *given):
     with pytest.raises(InputError) as error:
         call(*given)
     return str(error.value)
+
+
+def test_what_is_needed_is_a_file_or_a_folder_that_is_there(tmp_path):
+    file, folder, pipe = tmp_path / "file", tmp_path / "folder", tmp_path / "pipe"
+    file.touch()
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path in (file, folder):
+        provenance.need(path, "run_all.py")
+    assert refused(provenance.need, pipe, "run_all.py") == (
+        f"{pipe} is neither a file nor a folder: remove it"
+    )
+    gone = tmp_path / "gone"
+    expected = f"{gone} is missing: run  python run_all.py  first"
+    assert refused(provenance.need, gone, "run_all.py") == expected
 
 
 def test_a_fingerprint_of_divisions_is_of_every_text(tmp_path):

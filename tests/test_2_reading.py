@@ -4,7 +4,6 @@ import io
 import json
 import os
 import struct
-import sys
 import threading
 import wave
 
@@ -301,10 +300,20 @@ def test_the_decoder_of_mp3_prints_nothing_of_its_own(tmp_path, capfd):
     with sound_files.opened(path) as file:
         assert sound_files.info_of(path).frames > 0
         assert len(sound_files.samples_of(file, 200_000)) > 0
-        print("said", file=sys.stderr)
     for method in audio.METHODS:
         assert audio.read_fitted(path, 16_000, method).any()
-    assert capfd.readouterr().err == "said\n"
+    os.write(2, b"said")
+    assert capfd.readouterr().err == "said"
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.MP3", "a.b.mp3"])
+def test_an_mp3_is_known_by_its_name(name):
+    assert sound_files.is_mp3(name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "mp3", "a.mp3.wav", "a"])
+def test_what_is_not_called_so_is_no_mp3(name):
+    assert not sound_files.is_mp3(name)
 
 
 def test_threads_that_decode_at_once_leave_standard_error_as_it_was(capfd):

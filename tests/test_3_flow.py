@@ -218,6 +218,18 @@ def test_shortcut_features_against_slow_ones():
     assert np.isfinite(shortcuts.shortcut_features(torch.zeros(1, 2000), 128)).all()
 
 
+def test_the_shortcut_baselines_threshold_is_that_of_validation_clips():
+    """Where test clips would have another: all of them lie above it."""
+    validation = pd.DataFrame({"recording_b": ["", "", "", "5", "6"]})
+    tested = pd.DataFrame({"recording_b": ["", "5", "6", ""]})
+    chances = [np.array([0.1, 0.3, 0.2, 0.5, 0.9]), np.array([0.6, 0.7, 0.8, 0.3])]
+    threshold = shortcuts.count(validation, tested, chances)
+    assert threshold == pytest.approx(0.4)
+    assert validation["shortcut_count"].tolist() == [1, 1, 1, 2, 2]
+    assert tested["shortcut_count"].tolist() == [2, 2, 2, 1]
+    assert tested["shortcut_score_two"].tolist() == [0.6, 0.7, 0.8, 0.3]
+
+
 def test_the_shortcut_baseline_learns_from_what_the_counter_draws(flow, monkeypatch):
     """Its clips, its seed, its STFT; and it answers each part by itself, whatever its size."""
     rows = np.array([[i, -1] for i in range(30)] + [[i, i + 30] for i in range(30)])

@@ -251,6 +251,13 @@ def test_a_script_that_meets_an_old_file_says_what_to_run(old, tmp_path):
         weights_file.read_weights(tmp_path / "models" / "a.pt")
 
 
+def test_a_file_that_holds_no_more_than_every_version_is_an_old_one(tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save({key: {} for key in weights_file.ALWAYS_THERE}, path)
+    with pytest.raises(run_records.OldFormat):
+        weights_file.read(path, weights_file.WEIGHTS_KINDS, tmp_path)
+
+
 def test_an_old_checkpoint_is_not_passed_over(tmp_path, monkeypatch):
     """Who resumes a training of days is not to begin anew without being told."""
     constants = {"RESULTS": str(tmp_path), "MODELS": str(tmp_path / "m"), "RESUME": True, "SET": 1}

@@ -110,6 +110,16 @@ def test_a_shifted_copy_is_made_as_the_oversampling_makes_it(tmp_path, here):
     assert audit.furthest_shift(data._replace(stamps={}), 2) == audit.SHIFT_SEMITONES
 
 
+def test_shifted_copies_are_of_the_test_clips_themselves(audited):
+    audit, data, stems, groups = audited
+    rows = data.singles["test"][:, 0]
+    clips = audio.uploader(data.stems["file"].iloc[rows], RATE)
+    copies = audit.shifted(clips, audit.furthest_shift(data, 2))
+    copies = torch.from_numpy(audio.normalise_volume(copies, stems[rows].abs().max().item()))
+    expected = audio.level_rms(copies).to(stems)
+    assert torch.equal(groups["single clips, pitch-shifted"].waveforms, expected)
+
+
 def test_a_clip_beside_itself(audited):
     _, data, stems, groups = audited
     rows = data.singles["test"][:, 0]
