@@ -6,13 +6,12 @@ which wrong number would pass the tests.
 Reads   tools/mutants.toml: the modules, the tests that are to notice, how many are to be killed,
         and the mutants that change nothing, with the reason. Mutants are made in copies of this
         tree; it is left alone.
-Writes  .mutation/<module>.csv, a line each mutant: while scripts, modules and tests stay as they
+Writes  .mutation/<module>.csv, a line each mutant: while the module and its tests stay as they
         are, it is not tried again. docs/mutation.md: the table, of all modules that are done.
 Takes   a minute a module on 2 CPU cores, half an hour for all.
 """
 
 import csv
-import functools
 import hashlib
 import os
 import resource
@@ -127,13 +126,11 @@ def run_pytest(tests: list[str]) -> None:
 # ---------------------------------------------------------------------------------------- a module
 
 
-@functools.cache
-def digest_of_code() -> str:
-    """A hash of all scripts, modules and tests: all outcomes of one table are of the same."""
+def digest_of(module: dict) -> str:
+    """A hash of a module and of the files of its tests: its outcomes are of these."""
     digest = hashlib.sha256()
-    code = ("*.py", "pipeline/*/*.py", "tests/*.py")
-    for path in sorted(path for pattern in code for path in TREE.glob(pattern)):
-        digest.update(path.read_bytes())
+    for name in (module["file"], *(test.split("::")[0] for test in module["tests"])):
+        digest.update((TREE / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -147,15 +144,16 @@ def outcomes(module: dict) -> dict[tuple[str, ...], dict]:
     path = state_of(module)
     if not path.exists():
         return {}
+    digest = digest_of(module)
     with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["digest"] == digest_of_code()]
+        rows = [row for row in csv.DictReader(file) if row["digest"] == digest]
     rows = [row for row in rows if row["outcome"] in OUTCOMES]  # the last may be cut off
     return {(row["line"], *(row[name] for name in COLUMNS[2:5])): row for row in rows}
 
 
 def mutate(module: dict, pool: ProcessPoolExecutor) -> None:
     """Try the mutants of a module that were not tried yet."""
-    source = (TREE / module["file"]).read_text(encoding="utf-8")
+    source, digest = (TREE / module["file"]).read_text(encoding="utf-8"), digest_of(module)
     drawn = mutants.draw(source, NB_MUTANTS, SEED)
     found = {} if REDO else outcomes(module)
     keys = [(str(m.line), m.operator, m.before, m.after) for m in drawn]
@@ -177,7 +175,7 @@ def mutate(module: dict, pool: ProcessPoolExecutor) -> None:
         bar = tqdm(as_completed(tried), module["file"], len(left), disable=None)
         for done in bar:
             mutant, (outcome, seconds) = tried[done], done.result()
-            row = (digest_of_code(), *mutant[:4], outcome, f"{seconds:.1f}")
+            row = (digest, *mutant[:4], outcome, f"{seconds:.1f}")
             table.writerow(dict(zip(COLUMNS, row, strict=True)))
             file.flush()
 
@@ -196,7 +194,7 @@ change nothing that can be seen; each is listed with its reason. The share is of
     make mutate                          # all modules; what has been tried is kept
     make mutate MODULES="metrics timeline"
 
-Tried at commit {commit}.
+Each row is of the module and its tests as they are at commit {commit}.
 """
 
 
