@@ -22,7 +22,7 @@ from torch import nn
 import crs_lib
 import tmr
 from pipeline.data import set_data
-from pipeline.evaluation import metrics, plots, run_records
+from pipeline.evaluation import metrics, plots, run_records, strategies
 from pipeline.files import running
 from pipeline.networks import features, heads, registry
 from pipeline.settings import command_line
@@ -42,12 +42,18 @@ REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the 
 ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
 SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
 GAIN = 6.0  # augmentation: dB by which a second stem is softer or louder, at most
+TILT = 0.0  # augmentation: dB by which a clip's spectrum rises or falls, at most
+NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
 MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 LABELS_WEIGHT = 1.0  # of the class labels, an auxiliary task beside the count; 0: none
 EPOCHS = 20  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips
 LEARNING_RATE = 0.002  # the highest of the one-cycle schedule
+ENCODER_RATE = 0.3  # learning rate of a pre-trained encoder, as a share of LEARNING_RATE
+LAYER_DECAY = 1.0  # learning rate of an encoder's layer, as a share of the one's behind it
+FROZEN = 0  # first layers of a pre-trained encoder that do not learn
+KEEP = 0.0  # share by which an encoder's weights move back to the pre-trained ones
 AVERAGE = 2.5  # epochs over which the weights are averaged, those that are kept; 0: the last alone
 SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
@@ -100,16 +106,45 @@ def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> 
     score_two = predictions(logits, rows, data)["score_two"].to_numpy()
     threshold = metrics.best_threshold(is_mixture, score_two, ~is_mixture, is_mixture)
     table = predictions(logits, rows, data, threshold)
-    return {**metrics.unweighted(metrics.counter_figures, table), "threshold": threshold}
+    figures = {**metrics.unweighted(metrics.counter_figures, table), "threshold": threshold}
+    return {**figures, **label_figures(logits[:, 2:], table, data)} if LABELS_WEIGHT else figures
+
+
+def label_figures(
+    logits: torch.Tensor, counted: pd.DataFrame, data: set_data.SetData
+) -> dict[str, float]:
+    """Figures of the class labels: of single clips, of mixtures, and with the count (a flow).
+
+    logits: of the labels. counted: what `predictions` says of the same clips.
+    """
+    is_two = {
+        "oracle_count": (counted["recording_b"] != "").to_numpy(),
+        "with_counter": (counted["count"] == 2).to_numpy(),
+    }
+    scores = logits.numpy()
+    joint = strategies.Strategy(scores, scores)
+    found = {name: strategies.labels(joint, two, data.classes) for name, two in is_two.items()}
+    figures = {
+        name: metrics.unweighted(
+            lambda table, weights, name=name: metrics.exact_match_figures(table, name, weights),
+            counted.assign(**found),
+        )
+        for name in found
+    }
+    return {
+        "accuracy": figures["oracle_count"]["exact_match_single"],
+        "exact_pair": figures["oracle_count"]["exact_match_mixture"],
+        "exact_match_balanced": figures["with_counter"]["exact_match_balanced"],
+    }
 
 
 def plot_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:
     """Draw the attention over the first single clip and the first mixture of `rows`."""
     is_mixture = set_data.is_mixture(rows)
     few = np.concatenate([rows[~is_mixture][:1], rows[is_mixture][:1]])
-    spectrograms = features.stft_magnitude(features.waveforms_of(stems, few), N_FFT)
-    with torch.no_grad():
-        logits, attentions = network(spectrograms, with_attention=True)
+    waveforms = features.waveforms_of(stems, few)
+    spectrograms = features.stft_magnitude(waveforms, N_FFT)
+    logits, attentions = heads.attention_of(network, waveforms, spectrograms.shape[3])
     counts = logits.argmax(dim=1) + 1
     clips = set_data.recordings_of(data.stems, few)["clip"]
     titles = [
@@ -155,13 +190,13 @@ def main() -> None:
     validation = loop.validation_table(logits, validation_rows, data, outputs)
     heads.move_threshold(network, best["val_threshold"])
     label_head = heads.cut_label_head(network)
-    table = predictions(heads.logits_of(network, stems, test_rows, N_FFT), test_rows, data)
+    table = predictions(heads.logits_of(network, stems, test_rows), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
         _, never = set_data.split_by_drawn(data, CONSTANTS, len(history))
         more["unselected"] = {"mixtures": len(never), "accuracy": None}
         if len(never):
-            found = predictions(heads.logits_of(network, stems, never, N_FFT), never, data)
+            found = predictions(heads.logits_of(network, stems, never), never, data)
             run_records.write_packed(run.folder / run_records.UNSELECTED, found)
             figures = metrics.unweighted(metrics.counter_figures, found)
             more["unselected"]["accuracy"] = figures["accuracy_mixture"]

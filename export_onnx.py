@@ -50,19 +50,17 @@ CLOSE = 1e-4  # logits and scores that differ by no more are equal
 class FromSamples(nn.Module):
     """A network with all that comes before it and behind it: from samples to logits and scores.
 
-    network: in evaluation mode. n_fft: STFT window in samples. scores_of: what makes scores of
-    logits, (clips, outputs) both.
+    network: in evaluation mode. scores_of: what makes scores of logits, (clips, outputs) both.
     """
 
-    def __init__(self, network: nn.Module, n_fft: int, scores_of: Callable):
+    def __init__(self, network: nn.Module, scores_of: Callable):
         super().__init__()
         self.network = network
-        self.n_fft = n_fft
         self.scores_of = scores_of
 
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
-        logits = self.network(features.stft_magnitude(audio.level_rms(samples), self.n_fft))
+        logits = self.network(features.features_of(self.network, audio.level_rms(samples)))
         return logits, self.scores_of(logits)
 
 
@@ -140,7 +138,7 @@ def main() -> None:
         script = choose_weights.SCRIPT_OF[task]
         name = crs_lib.run_name(script, constants["MODEL"], constants["SET"], rate)
         path = Path(EXPORTED, f"{name}.onnx")
-        whole = FromSamples(network, constants["N_FFT"], heads.SCORES_OF[task]).eval()
+        whole = FromSamples(network, heads.SCORES_OF[task]).eval()
         difference = export(whole, rate, path, description(task, content))
         size = path.stat().st_size / 1e6
         print(f"{path}: {size:.1f} MB, within {difference:.0e} of PyTorch's answers")

@@ -54,10 +54,7 @@ CONSTANTS = command_line.constants_from_command_line(globals())
 
 def logits_of(trained: dict, stems: torch.Tensor, rows: np.ndarray) -> dict[str, torch.Tensor]:
     """Task -> the logits of its network, float32 (clips, outputs)."""
-    return {
-        task: heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
-        for task, (network, content) in trained.items()
-    }
+    return {task: heads.logits_of(network, stems, rows) for task, (network, _) in trained.items()}
 
 
 def strategies_of(trained: dict, logits: dict[str, torch.Tensor]) -> dict[str, Strategy]:

@@ -50,11 +50,17 @@ REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the 
 ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
 SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
 GAIN = 6.0  # augmentation: dB by which a second stem is softer or louder, at most
+TILT = 0.0  # augmentation: dB by which a clip's spectrum rises or falls, at most
+NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
 MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 EPOCHS = 12  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 32  # clips
 LEARNING_RATE = 0.001  # the highest of the one-cycle schedule
+ENCODER_RATE = 0.3  # learning rate of a pre-trained encoder, as a share of LEARNING_RATE
+LAYER_DECAY = 1.0  # learning rate of an encoder's layer, as a share of the one's behind it
+FROZEN = 0  # first layers of a pre-trained encoder that do not learn
+KEEP = 0.0  # share by which an encoder's weights move back to the pre-trained ones
 AVERAGE = 2.5  # epochs over which the weights are averaged, those that are kept; 0: the last alone
 SEED = 0  # of the drawing, the order of the clips, the network's first weights and dropout
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, cuda:1, mps, cpu
@@ -167,7 +173,7 @@ def main() -> None:
         )
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
-        logits = heads.logits_of(network, stems, test_rows, N_FFT)
+        logits = heads.logits_of(network, stems, test_rows)
         return predictions(logits, test_rows, data, best.get("val_threshold"))
 
     table = test(test_rows)

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import bench_lib
 import matplotlib
@@ -25,6 +26,7 @@ NB_CLASSES = (10, 20, 50)
 CLIPS_PER_CLASS = 40
 SAMPLE_RATE = 4000
 N_FFT = 256
+NETWORK = SimpleNamespace(n_fft=N_FFT)  # takes the STFT magnitude
 BATCH = 32
 CONSTANTS = {**bench_lib.script("audio_source_counter.py").CONSTANTS, "OVERSAMPLE": 1}
 
@@ -61,9 +63,9 @@ def data_side(root: str) -> dict[str, float]:
     def batches() -> None:
         for start in range(0, len(found["draw"]), BATCH):
             some = found["draw"][start : start + BATCH]
-            features.augmented_features(found["load"], some, CONSTANTS)
+            features.augmented_features(NETWORK, found["load"], some, CONSTANTS)
 
-    features.augmented_features(found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
+    features.augmented_features(NETWORK, found["load"], found["draw"][:BATCH], CONSTANTS)  # warm up
     note("draw", lambda: set_data.draw_mixtures(data, CONSTANTS, epoch=1)[0])
     note("batches", batches)
     return {**seconds, "drawn": len(found["draw"])}

@@ -6,6 +6,8 @@ levelled and transformed, one by one with soundfile and librosa, without augment
 clips and scaled.
 """
 
+from types import SimpleNamespace
+
 import bench_lib
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from UNet_utils import audio_STFT_lib
 
 SAMPLE_RATE = 4000
 N_FFT = 256
+NETWORK = SimpleNamespace(n_fft=N_FFT)  # takes the STFT magnitude
 OVERSAMPLE = 5
 NB_STRAIGHTFORWARD = 512
 CPU = registry.choose_device("cpu")
@@ -36,7 +39,7 @@ def batches(script, root: str) -> list[torch.Tensor]:
     rows = script.draw(0, data)
     for start in range(0, len(rows), script.BATCH):
         last = features.augmented_features(
-            stems, rows[start : start + script.BATCH], script.CONSTANTS
+            NETWORK, stems, rows[start : start + script.BATCH], script.CONSTANTS
         )
     return last
 

@@ -241,6 +241,13 @@ def validated(script, table, labels_weight=1.0):
         of_count = np.where(is_mixture, -np.log(chances), -np.log1p(-chances)).mean()
         loss = of_count + labels_weight * labels_loss(logits[:, 2:], truth, classes)
         found = {**counter(counted, ones), "threshold": threshold, "loss": loss}
+        if labels_weight:  # a joint network: labels by the oracle count, and by its own
+            one, two = (best_labels(logits[:, 2:], classes, n) for n in (1, 2))
+            right = np.where(is_mixture, two, one) == truth
+            found |= {"accuracy": right[~is_mixture].mean(), "exact_pair": right[is_mixture].mean()}
+            right = np.where(chances > threshold, two, one) == truth
+            shares = right[~is_mixture].mean(), right[is_mixture].mean()
+            found["exact_match_balanced"] = sum(shares) / 2
         return {name: float(np.squeeze(value)) for name, value in found.items()}
     classes = [name.removeprefix("logit_") for name in names]
     one, pair = (best_labels(logits, classes, count) for count in (1, 2))

@@ -1,6 +1,7 @@
 """Augmentation of training batches: rolls, speeds, gains and masks, each drawn as it is said."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from pipeline.data.set_data import NO_STEM
 from pipeline.networks import features
 
-VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 16}
+VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False}
+NETWORK = SimpleNamespace(n_fft=16)  # takes the STFT magnitude
 PAIR, SINGLE = [0, 1], [0, NO_STEM]
 
 
@@ -29,7 +31,7 @@ def waves_of(monkeypatch, stems, rows, **vary):
     """The waveforms that an augmented batch is made of."""
     kept = []
     monkeypatch.setattr(features, "stft_magnitude", lambda waveforms, n_fft: kept.append(waveforms))
-    features.augmented_features(stems, np.array(rows), {**VARY, **vary})
+    features.augmented_features(NETWORK, stems, np.array(rows), {**VARY, **vary})
     return kept[0].double()
 
 
@@ -187,8 +189,8 @@ def test_a_single_clip_has_no_gain_and_who_names_none_gets_none(monkeypatch):
     np.testing.assert_allclose(waves_of(monkeypatch, LOUD, rows[:2], GAIN=40.0), plain[:2])
     constants = {name: value for name, value in VARY.items() if name != "GAIN"}
     monkeypatch.undo()
-    found = features.augmented_features(LOUD, np.array([PAIR]), constants)
-    assert torch.equal(found, features.augmented_features(LOUD, np.array([PAIR]), VARY))
+    found = features.augmented_features(NETWORK, LOUD, np.array([PAIR]), constants)
+    assert torch.equal(found, features.augmented_features(NETWORK, LOUD, np.array([PAIR]), VARY))
 
 
 # ---------------------------------------------------------------------------------------- masks
@@ -227,9 +229,9 @@ def test_features_are_masked_last_of_all():
     rows = np.array([PAIR, [2, NO_STEM]] * 10)
     vary = {**VARY, "ROLL": True, "SPEED": 0.25, "GAIN": 6.0}
     torch.manual_seed(4)
-    plain = features.augmented_features(stems, rows, vary)
+    plain = features.augmented_features(NETWORK, stems, rows, vary)
     torch.manual_seed(4)
-    found = features.augmented_features(stems, rows, {**vary, "MASK": True})
+    found = features.augmented_features(NETWORK, stems, rows, {**vary, "MASK": True})
     assert plain.shape == found.shape == (20, 1, 9, 201) and (plain > 0).all()
     assert torch.equal(found, plain * (found > 0))
     assert ((found == 0).sum(dim=(1, 2, 3)) > 0).sum() > 10

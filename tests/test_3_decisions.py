@@ -112,6 +112,7 @@ class Peaks(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
         self.seen = []
+        self.n_fft = 16
 
     def forward(self, spectrograms):
         self.seen.append((tuple(spectrograms.shape), self.training))
@@ -125,7 +126,7 @@ def test_logits_of_many_rows_are_in_their_order_and_all_there(nb_rows):
     rng = np.random.default_rng(4)
     pairs = [rng.permutation(7)[:2] for _ in range(nb_rows)]
     network = Peaks().train()
-    logits = heads.logits_of(network, stems, np.array(pairs), 16)
+    logits = heads.logits_of(network, stems, np.array(pairs))
     assert logits.shape == (nb_rows, 2) and logits.dtype == torch.float32
     assert not logits.requires_grad and logits.device == CPU
     # With windows of 16 samples a bin is 10 Hz wide.
@@ -138,7 +139,9 @@ def test_logits_are_those_of_levelled_clips():
     """Of a clip and of the same one softer, alone and as both its stems."""
     stems = torch.randn(1, 160, generator=torch.manual_seed(3)) * torch.tensor([[1.0], [0.01]])
     rows = np.array([[0, NO_STEM], [1, NO_STEM], [0, 1], [1, 1]])
-    logits = heads.logits_of(nn.Flatten(), stems, rows, 16)
+    network = nn.Flatten()
+    network.n_fft = 16
+    logits = heads.logits_of(network, stems, rows)
     levelled = stems[:1] * 0.1 / stems[:1].square().mean().sqrt()
     expected = features.stft_magnitude(levelled, 16).flatten(1)
     torch.testing.assert_close(logits, expected.expand(4, -1), rtol=1e-4, atol=1e-5)

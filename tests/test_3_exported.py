@@ -25,10 +25,12 @@ def script():
     return load_script("export_onnx.py")
 
 
-def bands(nb_outputs):
+def bands(nb_outputs, n_fft):
     """Logits are the mean magnitudes in so many bands, the first four times as heavy."""
     network = nn.Sequential(nn.AdaptiveAvgPool2d((nb_outputs, 1)), nn.Flatten())
-    return nn.Sequential(network, Weighing())
+    network = nn.Sequential(network, Weighing())
+    network.n_fft = n_fft
+    return network
 
 
 class Weighing(nn.Module):
@@ -62,7 +64,7 @@ SAMPLES[2] = 0
 
 @pytest.mark.parametrize("n_fft", [160, 512])
 def test_samples_are_levelled_and_logits_made_scores_of(script, n_fft):
-    whole = script.FromSamples(bands(3), n_fft, lambda logits: 2 - logits).eval()
+    whole = script.FromSamples(bands(3, n_fft), lambda logits: 2 - logits).eval()
     logits, scores = whole(torch.from_numpy(SAMPLES))
     expected = logits_of(SAMPLES, n_fft, 3)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -92,7 +94,7 @@ def test_a_file_is_kept_only_where_logits_and_scores_are_close(script, monkeypat
     """
     is_kept = all(abs(by) < 1e-4 for by in off)
     given = {}
-    whole = script.FromSamples(bands(4), 160, heads.scores_of_two).eval()
+    whole = script.FromSamples(bands(4, 160), heads.scores_of_two).eval()
     program = SimpleNamespace(
         model=SimpleNamespace(metadata_props={}), save=lambda path: path.write_text("a network")
     )
@@ -155,7 +157,10 @@ def test_each_task_is_exported_with_its_own_window_scores_and_name(
     }
     more = {"classes": ["a", "b", "c", "d"], "run": "some run", "synthetic": synthetic}
     trained = {
-        task: (bands(2 if task == "counter" else 4), {"constants": named, **more})
+        task: (
+            bands(2 if task == "counter" else 4, named["N_FFT"]),
+            {"constants": named, **more},
+        )
         for task, named in constants.items()
     }
     asked, exported = [], {}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,12 +25,13 @@ def test_waveforms_of_a_batch_against_a_slow_sum():
         torch.testing.assert_close(wave, (expected * 0.1 / rms).nan_to_num().float())
 
 
-VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False, "N_FFT": 256}
+VARY = {"ROLL": False, "SPEED": 0.0, "GAIN": 0.0, "MASK": False}
+NETWORK = SimpleNamespace(n_fft=256)  # takes the STFT magnitude
 
 
 def test_a_batch_without_augmentation_is_that_of_validation():
     stems, rows = torch.rand(4, 20_000), np.array([[0, 1], [2, -1], [3, 0]])
-    found = features.augmented_features(stems, rows, VARY)
+    found = features.augmented_features(NETWORK, stems, rows, VARY)
     assert torch.equal(found, features.stft_magnitude(features.waveforms_of(stems, rows), 256))
 
 
@@ -56,7 +58,9 @@ def test_rolling_leaves_no_seam(monkeypatch):
         features, "stft_magnitude", lambda waveforms, n_fft: waves.append(waveforms)
     )
     stems = torch.linspace(-1, 1, 20_000).repeat(2, 1) * torch.tensor([[1.0], [0.7]])
-    features.augmented_features(stems, np.array([[0, -1], [0, 1]] * 20), {**VARY, "ROLL": True})
+    features.augmented_features(
+        NETWORK, stems, np.array([[0, -1], [0, 1]] * 20), {**VARY, "ROLL": True}
+    )
     levels = waves[0].abs().amax(dim=1)
     assert (waves[0].diff(dim=1).abs().amax(dim=1) < 0.1 * levels).all()
 
@@ -71,7 +75,7 @@ def test_stems_play_up_to_a_quarter_faster_or_slower_and_leave_no_seam(monkeypat
     stems = torch.sin(2 * torch.pi * 401.3 / 4000 * torch.arange(20_000))[None].repeat(2, 1)
     torch.manual_seed(0)
     varied = {**VARY, "ROLL": roll, "SPEED": 0.25}
-    features.augmented_features(stems, np.array([[0, -1]] * 300 + [[0, 1]] * 50), varied)
+    features.augmented_features(NETWORK, stems, np.array([[0, -1]] * 300 + [[0, 1]] * 50), varied)
     spectra = torch.fft.rfft(waves[0] * torch.hann_window(20_000), dim=1).abs()
     speeds = spectra.argmax(dim=1)[:300] / 5 / 401.3  # bins are a fifth of a hertz
     assert 0.799 < speeds.min() < 0.82 and 1.22 < speeds.max() < 1.251
@@ -101,7 +105,7 @@ def test_the_second_stem_is_at_most_so_many_decibels_away():
     stems = torch.stack([torch.sin(2 * torch.pi * f * time) for f in (500, 1500)])
     torch.manual_seed(0)
     rows = np.array([[0, 1]] * 200)
-    spectrograms = features.augmented_features(stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
+    spectrograms = features.augmented_features(NETWORK, stems, rows, {**VARY, "GAIN": 6.0})[:, 0]
     first, second = spectrograms[:, 32, 150], spectrograms[:, 96, 150]
     decibels = 20 * torch.log10(second / first)
     assert -6.01 < decibels.min() < -5.5 and 5.5 < decibels.max() < 6.01

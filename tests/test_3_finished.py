@@ -87,7 +87,7 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
     assert (row, label_head_of) == ({"epoch": 6, "val_good": 0.7}, "the counter's")
     torch.testing.assert_close(logits, expected.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(given[0], logits)
-    assert torch.equal(heads.logits_of(network, stems, rows, 64), logits)
+    assert torch.equal(heads.logits_of(network, stems, rows), logits)
     for change in ({"label_head": {}}, {"classes": CLASSES[:2]}, {"constants": {"N_FFT": 128}}):
         monkeypatch.setattr(registry, "load_network", lambda *_, c=change: (counter, content | c))
         with pytest.raises(InputError, match="the counter of the counter's learned no such labels"):

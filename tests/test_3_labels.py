@@ -46,12 +46,18 @@ WEIGHTS = {
 }
 
 
+def with_n_fft(network, n_fft):
+    """As registry.build says what a network takes."""
+    network.n_fft = n_fft
+    return network
+
+
 def trained_networks(rate=RATE):
     """What labels: of each task a network and what its file says of it."""
     more = {"run": "", "synthetic": False, "metrics": {"validation": {"val_threshold": 0.6}}}
     return {
         task: (
-            network_of(*WEIGHTS[task]),
+            with_n_fft(network_of(*WEIGHTS[task]), n_fft),
             {
                 "classes": CLASSES,
                 "constants": {"N_FFT": n_fft, "SAMPLE_RATE": rate, "SHARED": False},
@@ -141,7 +147,10 @@ def test_a_network_is_asked_only_where_there_is_something_for_it():
 
     content = trained_networks()["counter"][1]
     logits = {"counter": [1.0, 0.0], "single": [0.0, 3.0, 0.0, 0.0], "two_label": [0.0] * 4}
-    trained = {task: (partial(ask, task, given), content) for task, given in logits.items()}
+    trained = {
+        task: (with_n_fft(partial(ask, task, given), N_FFT[task]), content)
+        for task, given in logits.items()
+    }
     windows = unlike_waves(5)
     windows[[0, 3]] = 0
     assert classify.predict(windows, trained, CPU).counts.tolist() == [0, 1, 1, 0, 1]
@@ -203,7 +212,8 @@ def test_a_recording_is_answered_as_the_flow_answers_the_clip():
     got = classify.predict(windows, trained, CPU)
     # The flow's counter has its class labels behind the two logits of the count.
     behind = [(0.1, 0.2, 0.3, 0.4)] * 4
-    flow = {**trained, "counter": (network_of(*WEIGHTS["counter"], *behind), trained["counter"][1])}
+    counter = with_n_fft(network_of(*WEIGHTS["counter"], *behind), N_FFT["counter"])
+    flow = {**trained, "counter": (counter, trained["counter"][1])}
     logits = overall_flow.logits_of(flow, stems, rows)
     found = overall_flow.strategies_of(flow, logits)
     thresholds = dict.fromkeys(strategies.OPTIMISED.values(), 0.5)
@@ -222,7 +232,7 @@ def test_a_recording_is_answered_as_the_trainings_tested_their_networks():
     tables = {}
     for task, name in choose_weights.SCRIPT_OF.items():
         script = load_script(f"{name}.py")
-        logits = heads.logits_of(trained[task][0], stems, rows, N_FFT[task])
+        logits = heads.logits_of(trained[task][0], stems, rows)
         tables[task] = script.predictions(logits, rows, data)
     assert got.counts.tolist() == tables["counter"]["count"].tolist()
     said = tables["counter"][["score_one", "score_two"]].to_numpy()

@@ -45,6 +45,7 @@ def classifier(spectrograms):
 
 
 counter.forward = classifier.forward = counter  # neither has attention
+counter.n_fft = classifier.n_fft = 256
 
 
 def setup_of(page, synthetic=False, most_minutes=1):

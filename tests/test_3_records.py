@@ -100,8 +100,10 @@ def test_the_stamps_are_of_the_data_that_is_read(tmp_path):
 def test_where_and_how_fast_a_run_runs_is_no_other_work():
     passing = {"RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED"}
     constants = {name: name for name in passing} | {"SET": 1, "DATASET": "d"}
-    assert run_records.work_of(constants) == {"SET": 1, "DATASET": "d", "SPEED": 0.0}
-    assert run_records.work_of({"SPEED": 0.25}) == {"SPEED": 0.25}
+    later = {"SPEED": 0.0, "TILT": 0.0, "NOISE": False}
+    later |= {"ENCODER_RATE": 0.3, "LAYER_DECAY": 1.0, "FROZEN": 0, "KEEP": 0.0}
+    assert run_records.work_of(constants) == {"SET": 1, "DATASET": "d", **later}
+    assert run_records.work_of({"SPEED": 0.25}) == {**later, "SPEED": 0.25}
     method = run_records.METHODS[crs_lib.FLOW]
     record = {"constants": constants, "data": {"x": 1}, "method": method}
     for name in constants:
@@ -268,8 +270,8 @@ def test_the_answers_of_an_audit_are_read_as_they_were_written(tmp_path):
             "count": [1, 2],
         }
     )
-    run_records.write_answers(tmp_path, answers)
-    pd.testing.assert_frame_equal(run_records.read_answers(tmp_path), answers)
+    run_records.write_packed(tmp_path / run_records.ANSWERS, answers)
+    pd.testing.assert_frame_equal(run_records.read_packed(tmp_path / run_records.ANSWERS), answers)
     packed = (tmp_path / "answers.csv.gz").read_bytes()
     assert packed[:2] == b"\x1f\x8b" and packed[4:8] == bytes(4)  # the same at any time
 

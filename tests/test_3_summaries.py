@@ -100,7 +100,7 @@ def put_audit(results, name, number, counter, two_of, written, **more):
         )
         for (group, softer_db), nb_two in zip(groups, two_of, strict=True)
     ]
-    run_records.write_answers(results / name, pd.concat(tables))
+    run_records.write_packed(results / name / run_records.ANSWERS, pd.concat(tables))
 
 
 @pytest.fixture(scope="module")

@@ -47,9 +47,31 @@ def test_the_counter_says_two_where_the_chance_exceeds_the_threshold():
 def test_the_counters_threshold_is_the_best_of_its_validation_clips():
     """Between 0.6, the last single, and 0.7: one mixture is below; below it a single would be."""
     script = load_script(COUNTER)
+    script.LABELS_WEIGHT = 0.0
     figures = script.validate(two_logits([0.1, 0.2, 0.6, 0.3, 0.7, 0.8, 0.9]), ROWS, DATA)
     expected = {"accuracy_single": 1, "accuracy_mixture": 0.75, "accuracy_balanced": 0.875}
     assert figures == pytest.approx({**expected, "threshold": 0.65}, rel=1e-5)
+
+
+def test_a_joint_network_is_validated_by_its_labels_too():
+    """Of three singles the labels of two are right, of four mixtures those of three; one of these
+    is counted as one, and so is wrong in the flow.
+    """
+    script = load_script(COUNTER)
+    scores = np.array([[name in text.split("+") for name in CLASSES] for text in TRUTH], float)
+    singles = [row for row, text in enumerate(TRUTH) if "+" not in text]
+    mixtures = [row for row, text in enumerate(TRUTH) if "+" in text]
+    assert (len(singles), len(mixtures)) == (3, 4)
+    scores[singles[0]] = np.roll(scores[singles[0]], 1)
+    scores[mixtures[0]] = 1 - scores[mixtures[0]]
+    scores[mixtures[0], 0] += 0.5
+    chances = np.where([row in singles for row in range(7)], 0.1, 0.9)
+    chances[mixtures[1]] = 0.05
+    figures = script.validate(two_logits(chances, *scores.T), ROWS, DATA)
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["exact_pair"] == pytest.approx(3 / 4)
+    assert figures["accuracy_balanced"] == pytest.approx((1 + 3 / 4) / 2)
+    assert figures["exact_match_balanced"] == pytest.approx((2 / 3 + 2 / 4) / 2)
 
 
 def test_the_counter_learns_count_and_labels_of_each_clip():

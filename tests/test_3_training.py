@@ -42,7 +42,7 @@ class Tiny(nn.Module):
     def __init__(self, nb_outputs=3):
         super().__init__()
         self.dense = nn.Sequential(nn.Linear(33, nb_outputs))
-        self.called = []
+        self.called, self.n_fft = [], 64
 
     def forward(self, spectrograms):
         self.called.append((self.training, torch.is_autocast_enabled("cpu"), len(spectrograms)))
@@ -235,7 +235,7 @@ def test_each_epoch_draws_its_own(tmp_path, problem):
 def test_training_clips_are_augmented_as_the_constants_say(tmp_path, problem, monkeypatch):
     given = []
 
-    def varied(stems, rows, constants):
+    def varied(network, stems, rows, constants):
         given.append(constants)
         return features.stft_magnitude(features.waveforms_of(stems, rows), 64)
 

@@ -130,13 +130,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
 # ---------------------------------------------------------------------- the picture of a recording
 
 
-def attentive(spectrograms, with_attention=False):
+def attentive_at(n_fft):
     """A network whose attention is what the loudest bin of each frame tells."""
-    assert with_attention and spectrograms.shape[1] == 1
-    return None, spectrograms[:, 0].amax(dim=1) ** 2
 
+    def attentive(spectrograms, with_attention=False):
+        assert with_attention and spectrograms.shape[1] == 1
+        return None, spectrograms[:, 0].amax(dim=1) ** 2
 
-attentive.forward = attentive
+    attentive.forward, attentive.n_fft = attentive, n_fft
+    return attentive
 
 
 def magnitudes_of(window, n_fft):
@@ -165,6 +167,7 @@ def test_columns_are_means_over_the_frames_of_all_windows(
     monkeypatch.setattr(classify, "BLOCK_SECONDS", 2)  # several parts
     samples = noise_of(tmp_path / "a.wav", round(seconds * rate), rate)
     # What the classifiers' files say is of no concern here.
+    attentive = attentive_at(n_fft)
     trained = {
         "counter": (attentive, {"constants": {"SAMPLE_RATE": rate, "N_FFT": n_fft}}),
         "single": (attentive, {"constants": {"SAMPLE_RATE": 9, "N_FFT": 99}}),
@@ -189,7 +192,8 @@ def test_columns_are_means_over_the_frames_of_all_windows(
 def test_a_recording_of_whole_frames_has_a_column_for_each(tmp_path, seconds):
     """And none behind them, which would be empty."""
     noise_of(tmp_path / "a.wav", round(4000 * seconds), 4000)
-    trained = {"counter": (attentive, {"constants": {"SAMPLE_RATE": 4000, "N_FFT": 256}})}
+    constants = {"SAMPLE_RATE": 4000, "N_FFT": 256}
+    trained = {"counter": (attentive_at(256), {"constants": constants})}
     magnitudes, attention, _ = classify.columns_of(tmp_path / "a.wav", seconds, trained, CPU)
     assert magnitudes.shape == (129, math.ceil(seconds / 0.016 - 1e-9))
     assert (magnitudes.mean(axis=0) > 0.01).all() and (attention > 0).all()
@@ -203,6 +207,7 @@ def test_frames_have_the_attention_behind_the_last_bin():
     windows = np.random.default_rng(7).uniform(-0.4, 0.1, (2, 3000)).astype(np.float32)
     windows[1] *= 0.01
     given = torch.from_numpy(windows)
+    attentive = attentive_at(200)
     found = classify.frames_of(given, attentive, 200).numpy()
     without = classify.frames_of(given, torch.nn.Identity(), 200).numpy()
     assert found.shape == without.shape == (2, 102, 61)

@@ -124,7 +124,7 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     threshold = {"threshold": row["val_threshold"]} if task == "both" else {}
 
     def answers(rows):
-        logits = heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
+        logits = heads.logits_of(network, stems, rows)
         return module.predictions(logits, rows, data, **threshold)
 
     singles, mixtures = data.singles["test"], data.mixtures["test"]
@@ -136,7 +136,7 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
         found = pd.read_csv(folder / "validation.csv")
         odds = (found["logit_two"] - found["logit_one"]).to_numpy()
         rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
-        moved = heads.logits_of(network, stems, rows, 256).double().numpy()
+        moved = heads.logits_of(network, stems, rows).double().numpy()
         by = np.log(row["val_threshold"] / (1 - row["val_threshold"]))
         np.testing.assert_allclose(moved[:, 1] - moved[:, 0], odds - by, atol=1e-4)
     if task == "single":
@@ -240,7 +240,7 @@ def trained(root, clips, tmp_path_factory):
         run = run_records.Run(folder, script[:-3], model, constants, {}, "")
         network = registry.build("asc", 3 + 2 * (task == "counter"), 2000, 256, CPU).eval()
         rows = np.concatenate([*data.singles.values(), *data.mixtures.values()])[:150]
-        logits = heads.logits_of(network, stems, rows, 256)
+        logits = heads.logits_of(network, stems, rows)
         with torch.no_grad():  # unlike enough, and as often one as two
             last = network.dense[-1]
             spread = 2 / logits.std(dim=0)
@@ -250,7 +250,7 @@ def trained(root, clips, tmp_path_factory):
         singles, mixtures = data.singles["test"], data.mixtures["test"]
         rows = {"single": singles, "two_label": mixtures}
         rows = rows.get(task, np.concatenate([singles, mixtures]))
-        logits = heads.logits_of(network, stems, rows, 256)
+        logits = heads.logits_of(network, stems, rows)
         # Between the second scores of test clips, so that one half is no threshold as good.
         middle = torch.sigmoid(logits).sort(dim=1).values[:, -2].median().item() - 1e-4
         measured = {"test": {}, "validation": {"epoch": 1, "val_threshold": middle}}
@@ -311,7 +311,7 @@ def test_the_audit(root, clips, trained, tmp_path, here):
     assert table.startswith("| clips |") and table in out and (folder / "audit.png").exists()
     # Clips as they are get the counts that the counter's test gave them.
     counted = run_records.read_predictions(trained / "2026-01-01_00-00-00_counter")
-    table = run_records.read_answers(folder)
+    table = run_records.read_packed(folder / run_records.ANSWERS)
     is_mixture = counted["recording_b"] != ""
     for group, expected in (
         ("single clips", counted[~is_mixture]),

@@ -28,7 +28,7 @@ def test_joint_counts_and_names(home):
     data = set_data.choose_files(str(home / "data"), "", 1, 4000, constants["OVERSAMPLE"])
     stems = features.load(data.stems, 4000, torch.device("cpu"))
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    logits = heads.logits_of(network, stems, rows, constants["N_FFT"])
+    logits = heads.logits_of(network, stems, rows)
     counts = 1 + logits[:, :2].argmax(dim=1)
     best = logits[:, 2:].argsort(dim=1, descending=True)
     expected = [
@@ -68,10 +68,10 @@ def test_thresholds_are_chosen_on_validation_clips(home):
     stems = features.load(data.stems, 4000, torch.device("cpu"))
     rows = np.concatenate([data.singles["val"], data.mixtures["val"]])
     is_mixture = set_data.is_mixture(rows)
-    logits = heads.logits_of(counter, stems, rows, 256)
+    logits = heads.logits_of(counter, stems, rows)
     chances = torch.softmax(logits, dim=1)[:, 1].numpy()
     best = {"counter": metrics.best_threshold(is_mixture, chances, ~is_mixture, is_mixture)}
-    logits = heads.logits_of(trained["both"][0], stems, rows, 256)
+    logits = heads.logits_of(trained["both"][0], stems, rows)
     best["both"] = baseline.best_threshold(logits, rows, data)
     heads.move_threshold(counter, chosen["counter"])
     trained["counter"] = heads.join_label_head(counter, content["label_head"]), content
@@ -93,7 +93,7 @@ def test_the_epochs_are_validated_on_validation_clips(home):
     losses = {}
     for part in ("val", "test"):
         rows = data.mixtures[part]
-        logits = heads.logits_of(network, stems, rows, 256)
+        logits = heads.logits_of(network, stems, rows)
         truth = loop.many_hot(rows, labels, len(CLASSES))
         losses[part] = loop.labels_loss(logits, truth).item()
     found = content["metrics"]["validation"]["val_loss"]
@@ -199,7 +199,7 @@ def test_the_audit_asks_the_counter(home, tmp_path, here):
     assert mixtures["above_alone"]["mean"] == pytest.approx(mixed - alone)
     assert answers["mixtures, one stem 3 dB down"]["clips"] == 2 * is_mixture.sum()
     assert "| single clips | 4 |" in out and (folder / "audit.md").read_text() in out
-    every = run_records.read_answers(folder)
+    every = run_records.read_packed(folder / run_records.ANSWERS)
     # What the counter learned from is no test clip.
     learned = {name: of for name, of in every.groupby("group") if name.startswith("training")}
     assert len(learned) == 3

@@ -98,7 +98,7 @@ def test_summary(home):
     assert figures["counter.accuracy_balanced"]["mean"] == test["accuracy_balanced"]
     (audit,) = home.glob("results/*_audit_*/audit.md")
     tables = [*(home / "results").glob("summary_4k_1*.md"), audit]
-    assert len(tables) == 4
+    assert len(tables) == 5
     assert all(table.read_text().startswith("SYNTHETIC data.") for table in tables)
     lines = (home / "results" / "summary_4k_1_strategies.md").read_text().splitlines()[4:]
     assert len(lines) == len(strategies.STRATEGIES)

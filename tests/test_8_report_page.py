@@ -315,7 +315,7 @@ def audit(root, results, number, counter, group, nb_two, seed=0):
     if number == 2:  # a group that only some sets have
         tables.append(tables[0].assign(group="of this set alone"))
     table = pd.concat(tables)
-    run_records.write_answers(run.folder, table)
+    run_records.write_packed(run.folder / run_records.ANSWERS, table)
     record = {**run_records.header(run, {}), "audited": counter, "test": {}}
     crs_lib.write_json(run.folder / run_records.RECORD, record)
 
@@ -348,7 +348,9 @@ def test_audits_are_shown_together_where_all_counters_have_one(two_sets, show, d
     # An audit of a counter trained again replaces the earlier one.
     audit(demo, results, 1, counters[0], group, 14)
     audits = summary.find_audits(results, counters)
-    found = metrics.audit_answers(list(map(run_records.read_answers, audits)))
+    found = metrics.audit_answers(
+        [run_records.read_packed(folder / run_records.ANSWERS) for folder in audits]
+    )
     assert found[group]["clips"] == 40 and "softer_db" not in found[group]
     shares, above = found[group]["counted_as_two"], found[group]["above_alone"]
     assert shares["sets"] == [0.7, 0.5] and shares["mean"] == pytest.approx(0.6)

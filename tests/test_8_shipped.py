@@ -12,6 +12,7 @@ from conftest import CLASSES, edit_weights, load_script, succeed
 
 import crs_lib
 from pipeline.inference import choose_weights
+from pipeline.networks import yamnet
 
 
 def test_predict_answers_as_the_flow_does(home):
@@ -47,8 +48,11 @@ def test_shipped_weights_answer_as_those_that_were_trained(home, tmp_path, here)
     card = (target / "README.md").read_text()
     assert "SYNTHETIC data" in card and str(home) not in card
     names = [path.name for path in target.iterdir()]
-    assert len(names) == 4 and "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both" not in card
-    for path in target.glob("*.pt"):
+    assert len(names) == 5 and "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both" not in card
+    encoder = target / yamnet.ENCODER_FILE
+    assert f"`{encoder.name}`" in card
+    assert encoder.read_bytes() == yamnet.encoder_path().read_bytes()
+    for path in {*target.glob("*.pt")} - {encoder}:
         assert f"`{path.name}`" in card
         content = torch.load(path, weights_only=True)
         trained = torch.load(home / "models" / path.name, weights_only=True)

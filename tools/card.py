@@ -6,6 +6,7 @@ import pandas as pd
 
 from pipeline.data import set_data
 from pipeline.evaluation import markdown
+from pipeline.networks import yamnet
 
 FIGURES = (  # task, figure of its record, in words
     ("counter", "accuracy_balanced", "counter: balanced accuracy, one class or two"),
@@ -118,6 +119,9 @@ def text(
         'device = torch.device("cpu")\n'
         'trained = choose_weights.load("pretrained", 0, 0, "", "", device)\n'
         'print(classify.answer("garden.wav", trained, device))\n```',
+        "## The encoder",
+        f"`{yamnet.ENCODER_FILE}` is not trained here: trainings with `--model yamnet` start from "
+        f"it. {yamnet.read_encoder()['credit']} `tools/make_encoder.py` made the file.",
         "## How they were trained",
         "Each file holds its constants and the whole record of its training (`record`).",
         markdown.markdown_table(

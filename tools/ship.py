@@ -6,14 +6,16 @@ of the set as before. The shipped networks must give the answers that overall_fl
 
 Reads   the data that run_all.py prepared and, of SET, the weights of the counter and both
         classifiers, the runs that trained them, and the newest run of overall_flow.py.
-Writes  TARGET/: the three weights under their own names, README.md (their card), and, where the
-        data set's list of authors is given, ATTRIBUTION.md. What lay there is replaced.
+Writes  TARGET/: the three weights under their own names, README.md (their card), the pre-trained
+        encoder, and, where the data set's list of authors is given, ATTRIBUTION.md. What lay there
+        is replaced.
 Takes   a minute on 2 CPU cores.
 
     python tools/ship.py --set 1 --attribution ESC-50/LICENSE
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from pipeline.data import set_data
 from pipeline.evaluation import run_records, strategies
 from pipeline.files import locks, provenance, running
 from pipeline.inference import choose_weights
-from pipeline.networks import features, heads, registry, weights_file
+from pipeline.networks import features, heads, registry, weights_file, yamnet
 from pipeline.settings import command_line
 from pipeline.settings.good_values import FROM_WEIGHTS, GOOD_VALUES
 
@@ -60,10 +62,7 @@ def answers(
     trained: dict, stems: torch.Tensor, rows: np.ndarray, classes: list[str]
 ) -> dict[str, np.ndarray]:
     """What each network answers to each clip: counts; best labels; best pairs of labels."""
-    logits = {
-        task: heads.logits_of(network, stems, rows, content["constants"]["N_FFT"])
-        for task, (network, content) in trained.items()
-    }
+    logits = {task: heads.logits_of(network, stems, rows) for task, (network, _) in trained.items()}
     scores = {task: heads.SCORES_OF[task](logits[task]).numpy() for task in logits}
     return {
         "counter": 1 + scores["counter"].argmax(axis=1),
@@ -160,6 +159,7 @@ def main() -> None:
         if ATTRIBUTION:
             learned = data.stems[(data.stems["part"] != "test") & (data.stems["copy"] == 0)]
             write_attribution(part / "ATTRIBUTION.md", learned["file"])
+        shutil.copyfile(yamnet.encoder_path(), part / yamnet.ENCODER_FILE)
         text = card.text(trained, records, tables, files, is_half, data, bool(ATTRIBUTION))
         (part / "README.md").write_text(text, encoding="utf-8")
     for task, name in names.items():

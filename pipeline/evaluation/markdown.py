@@ -40,6 +40,20 @@ def in_percent(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:.1f}"  # zero has no sign: + 0.0 takes it away
 
 
+def shift_rows(figures: dict[str, dict]) -> list[list[str]]:
+    """What a joint network reaches under each shift, in per cent, the names of the columns first.
+
+    figures: of metrics.shift_figures, as metrics.with_intervals has them.
+    """
+    columns = ("counter", "single", "exact_pair", "exact_match")
+    head = ["clips", "counter", "95 %", "single clips", "95 %", "exact pair", "95 %"]
+    rows = [[*head, "exact match", "95 %"]]
+    for shift in dict.fromkeys(name.rpartition(".")[0] for name in figures):
+        cells = [cell for name in columns for cell in percent(figures[f"{shift}.{name}"])]
+        rows.append([shift, *cells])
+    return rows
+
+
 def audit_rows(answers: dict[str, dict], sets: list[int]) -> list[list]:
     """The answers of an audit in per cent, the names of the columns first.
 

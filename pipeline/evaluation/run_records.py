@@ -24,9 +24,18 @@ PREDICTIONS = "predictions.csv"
 VALIDATION = "validation.csv"  # the clips by which epoch and thresholds were chosen
 UNSELECTED = "unselected.csv.gz"  # with TEST_UNSELECTED: the training mixtures never drawn
 ANSWERS = "answers.csv.gz"  # of an audit: what the counter said of each clip
+SHIFTS = "shifts.csv.gz"  # of an audit: what the joint network predicted under each shift
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
-LATER_CONSTANTS = {"SPEED": 0.0}  # what the first records, which lack them, were made with
+LATER_CONSTANTS = {  # what the first records, which lack them, were made with
+    "SPEED": 0.0,
+    "TILT": 0.0,
+    "NOISE": False,
+    "ENCODER_RATE": 0.3,
+    "LAYER_DECAY": 1.0,
+    "FROZEN": 0,
+    "KEEP": 0.0,
+}
 # Of each script, raised where the same constants and data come to give other numbers: runs of
 # another method are neither gone on with nor kept, nor put into one table with those of this one.
 METHODS = {
@@ -285,11 +294,6 @@ def read_predictions(folder: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 
-def write_answers(folder: Path, answers: pd.DataFrame) -> None:
-    """Write the table of an audit, packed: of thousands of clips it repeats a few words."""
-    write_packed(folder / ANSWERS, answers)
-
-
 def write_packed(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, packed: the same bytes of the same table."""
     with crs_lib.replaced_file(path) as part:
@@ -297,8 +301,7 @@ def write_packed(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(part, index=False, compression=packed)
 
 
-def read_answers(folder: Path) -> pd.DataFrame:
-    """The table of an audit, as `metrics.audit_answers` takes it."""
+def read_packed(path: Path) -> pd.DataFrame:
+    """A table of clips that write_packed wrote; an empty recording_b is an empty text."""
     texts = {"recording_a": str, "recording_b": str}
-    table = pd.read_csv(folder / ANSWERS, dtype=texts)
-    return table.fillna({"recording_b": ""})
+    return pd.read_csv(path, dtype=texts).fillna({"recording_b": ""})

@@ -87,9 +87,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
             figures[f"{task}.{name}"] = figure
     summary = {
         "figures": figures,
-        "audit": metrics.audit_answers(list(map(run_records.read_answers, audits)))
-        if audits
-        else {},
+        "audit": metrics.audit_answers(tables_of(audits, run_records.ANSWERS)) if audits else {},
+        **shift_figures(audits),
         "sets": [record["set"] for record in records],
         "sample_rate": records[0]["sample_rate"],
         "model": records[0]["model"],
@@ -107,8 +106,8 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
     }
     with crs_lib.replaced_file(path.with_name(f"{path.stem}_pairs.csv")) as part:
         pairs.assign(synthetic=summary["synthetic"]).to_csv(part, index=False, float_format="%.4f")
-    for ending in ("md", "png"):  # of an older summary
-        path.with_name(f"{path.stem}_audit.{ending}").unlink(missing_ok=True)
+    for ending in ("audit.md", "audit.png", "shifts.md"):  # of an older summary
+        path.with_name(f"{path.stem}_{ending}").unlink(missing_ok=True)
     write_tables(summary, path)
     crs_lib.write_json(path, summary)
     return summary
@@ -116,7 +115,7 @@ def summarise(results: Path, flow_names: list[str], path: Path) -> dict:
 
 def write_tables(summary: dict, path: Path) -> None:
     """Write the tables of a summary beside its JSON file `path`: .csv, .md, _strategies.md and,
-    where there is an audit, _audit.md.
+    where there is an audit, _audit.md and, of joint networks, _shifts.md.
     """
     figures = summary["figures"]
     with crs_lib.replaced_file(path.with_suffix(".csv")) as part, open(part, "w") as file:
@@ -135,6 +134,9 @@ def write_tables(summary: dict, path: Path) -> None:
     if summary["audit"]:
         audit_rows = markdown.audit_rows(summary["audit"], summary["sets"])
         markdown.write_table(path.with_name(f"{path.stem}_audit.md"), audit_rows, note)
+    if summary.get("shifts"):
+        shift_rows = markdown.shift_rows(summary["shifts"])
+        markdown.write_table(path.with_name(f"{path.stem}_shifts.md"), shift_rows, note)
 
 
 def refuse_other_work(folders: list[Path]) -> list[str]:
@@ -169,6 +171,21 @@ def refuse_other_work(folders: list[Path]) -> list[str]:
                     "anew, or remove it"
                 )
     return sorted(commits)
+
+
+def tables_of(folders: list[Path], name: str) -> list[pd.DataFrame]:
+    """A packed table of each run."""
+    return [run_records.read_packed(folder / name) for folder in folders]
+
+
+def shift_figures(audits: list[Path]) -> dict[str, dict]:
+    """`shifts`: what joint networks reach under shifts, by their audits (metrics.shift_figures); no
+    such key where there are no audits, or one did not ask.
+    """
+    if not audits or not all((folder / run_records.SHIFTS).exists() for folder in audits):
+        return {}
+    tables = tables_of(audits, run_records.SHIFTS)
+    return {"shifts": metrics.with_intervals(metrics.shift_figures, tables)}
 
 
 def find_audits(results: Path, counters: list[str]) -> list[Path]:

@@ -118,10 +118,8 @@ def predict(windows: np.ndarray, trained: dict, device: torch.device) -> Predict
     waveforms = audio.level_rms(torch.from_numpy(windows).to(device))
 
     def logits_of(task: str, rows: np.ndarray) -> torch.Tensor:
-        network, content = trained[task]
-        return network(
-            features.stft_magnitude(waveforms[rows], content["constants"]["N_FFT"])
-        ).cpu()
+        network = trained[task][0]
+        return network(features.features_of(network, waveforms[rows])).cpu()
 
     if len(sounds):
         chances = heads.SCORES_OF["counter"](logits_of("counter", sounds)).numpy()
@@ -221,6 +219,5 @@ def frames_of(windows: torch.Tensor, network: nn.Module, n_fft: int) -> torch.Te
     magnitudes = features.stft_magnitude(windows, n_fft)[:, 0]
     attention = torch.zeros_like(magnitudes[:, 0])
     if registry.attends(network):
-        spectrograms = features.stft_magnitude(audio.level_rms(windows), n_fft)
-        _, attention = network(spectrograms, with_attention=True)
+        _, attention = heads.attention_of(network, audio.level_rms(windows), magnitudes.shape[2])
     return torch.cat([magnitudes, attention[:, None]], dim=1)

@@ -4,14 +4,19 @@ A batch is rows of stems (see set_data): single clips and mixtures are made from
 and reach a network at the same level.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from pipeline.data import audio, set_data
 from UNet_utils import audio_STFT_torch
 
 MASK_SHARE = 1 / 8  # of an axis that a mask hides at most
+TILT_SHARES = (1 / 80, 1)  # of half the sample rate, between which a tilt is so many dB
+NOISE_DB = (15, 60)  # below the clip
 FADE_SHARE = 1 / 50  # of a clip in which its end fades into its beginning
 
 
@@ -42,8 +47,17 @@ def waveforms_of(stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     return audio.level_rms(audio.mix(*stems_of(stems, rows)))
 
 
+def features_of(network: nn.Module, waveforms: torch.Tensor) -> torch.Tensor:
+    """What a network takes of levelled waveforms (clips, samples): its own `features` where it has
+    some, else the STFT magnitude by its `n_fft`. Returns float32 (clips, 1, bins, frames).
+    """
+    if hasattr(network, "features"):
+        return network.features(waveforms)
+    return stft_magnitude(waveforms, network.n_fft)
+
+
 def stft_magnitude(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
-    """The features of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
+    """The study's features of levelled waveforms: STFT magnitude, float32 (clips, 1, bins, frames).
 
     The magnitude itself, as the research had it; no logarithm, no mel bands.
     """
@@ -59,12 +73,15 @@ def magnitudes_of(spectra: torch.Tensor) -> torch.Tensor:
 # --------------------------------------------------------------- augmentation of training batches
 
 
-def augmented_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -> torch.Tensor:
-    """Features of a training batch with augmentation, at random as the constants say.
+def augmented_features(
+    network: nn.Module, stems: torch.Tensor, rows: np.ndarray, constants: dict
+) -> torch.Tensor:
+    """What a network takes of a training batch with augmentation, at random as the constants say.
 
     constants: ROLL rolls every stem in time; SPEED plays it faster or slower; GAIN, where mixtures
-        are trained on, makes the second stem up to so many dB softer or louder; MASK hides a band
-        of frequencies and a stretch of time; N_FFT.
+        are trained on, makes the second stem up to so many dB softer or louder; TILT tilts the
+        spectrum of every clip; NOISE adds white noise; MASK hides a band of frequencies and a
+        stretch of time.
     """
     first, second = stems_of(stems, rows)
     if constants["ROLL"] or constants["SPEED"]:  # what is played faster goes on as a loop
@@ -76,8 +93,16 @@ def augmented_features(stems: torch.Tensor, rows: np.ndarray, constants: dict) -
         gain_db = constants["GAIN"] * (2 * torch.rand(len(rows), 1, device=stems.device) - 1)
         second = second * 10 ** (gain_db / 20)
     waveforms = audio.level_rms(audio.mix(first, second))
-    spectrograms = stft_magnitude(waveforms, constants["N_FFT"])
-    return masked(spectrograms) if constants["MASK"] else spectrograms
+    if constants.get("TILT"):
+        waveforms = audio.level_rms(tilted(waveforms, constants["TILT"]))
+    if constants.get("NOISE"):
+        waveforms = audio.level_rms(with_white_noise(waveforms))
+    spectrograms = features_of(network, waveforms)
+    if not constants["MASK"]:
+        return spectrograms
+    # Hidden is what carries nothing: no magnitude, and of a logarithm the clip's mean.
+    hidden = spectrograms.mean(dim=(1, 2, 3), keepdim=True) if hasattr(network, "features") else 0
+    return masked(spectrograms - hidden) + hidden
 
 
 def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:
@@ -119,6 +144,31 @@ def at_other_speeds(waveforms: torch.Tensor, most: float) -> torch.Tensor:
     share = (positions - before).float()
     before = before % nb_loop  # the loop's first sample stands behind its last one, too
     return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), share)
+
+
+def tilted(waveforms: torch.Tensor, most_db: float) -> torch.Tensor:
+    """Waveforms (clips, samples) with a tilted spectrum, each clip its own.
+
+    It rises or falls by as many dB in every octave, by `most_db` at most at both ends of
+    TILT_SHARES, and lies level below them.
+    """
+    spectra = torch.fft.rfft(waveforms)
+    hz = torch.linspace(0, 1, spectra.shape[1], device=waveforms.device)
+    lowest, highest = TILT_SHARES
+    octaves = torch.log2(hz.clamp(min=lowest) / (lowest * highest) ** 0.5)
+    share = octaves / math.log2(highest / lowest)  # -1/2 to 1/2 between the ends
+    tilt_db = most_db * 2 * (2 * torch.rand(len(waveforms), 1, device=waveforms.device) - 1)
+    return torch.fft.irfft(spectra * 10 ** (tilt_db * share / 20), waveforms.shape[1])
+
+
+def with_white_noise(waveforms: torch.Tensor) -> torch.Tensor:
+    """Waveforms (clips, samples) with white noise, each clip at a level of its own in NOISE_DB
+    below it.
+    """
+    lowest, highest = NOISE_DB
+    level_db = lowest + (highest - lowest) * torch.rand(len(waveforms), 1, device=waveforms.device)
+    rms = waveforms.square().mean(dim=1, keepdim=True).sqrt()
+    return waveforms + torch.randn_like(waveforms) * rms * 10 ** (-level_db / 20)
 
 
 def masked(spectrograms: torch.Tensor) -> torch.Tensor:

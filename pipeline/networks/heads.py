@@ -80,16 +80,35 @@ SCORES_OF = {
 
 
 @torch.no_grad()
-def logits_of(
-    network: nn.Module, stems: torch.Tensor, rows: np.ndarray, n_fft: int
-) -> torch.Tensor:
+def logits_of(network: nn.Module, stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     """Logits of many rows, in evaluation mode, on the CPU: float32 (clips, outputs)."""
     network.eval()
     starts = range(0, len(rows), EVALUATION_BATCH)
     logits = []
     for start in starts if len(rows) < 5000 else tqdm(starts, "test", disable=None):
         some = rows[start : start + EVALUATION_BATCH]
-        logits.append(
-            network(features.stft_magnitude(features.waveforms_of(stems, some), n_fft)).cpu()
-        )
+        waveforms = features.waveforms_of(stems, some)
+        logits.append(network(features.features_of(network, waveforms)).cpu())
     return torch.cat(logits)
+
+
+@torch.no_grad()
+def logits_of_waveforms(network: nn.Module, waveforms: torch.Tensor) -> torch.Tensor:
+    """Logits of levelled waveforms (clips, samples), on the CPU: float32 (clips, outputs).
+
+    network: in evaluation mode.
+    """
+    batches = waveforms.split(EVALUATION_BATCH)
+    return torch.cat([network(features.features_of(network, some)).cpu() for some in batches])
+
+
+@torch.no_grad()
+def attention_of(
+    network: nn.Module, waveforms: torch.Tensor, nb_frames: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of levelled waveforms (clips, samples), and how much each of so many frames weighs in
+    them: float32 (clips, outputs) and (clips, nb_frames), in shares of the whole.
+    """
+    logits, weights = network(features.features_of(network, waveforms), with_attention=True)
+    at_frames = nn.functional.interpolate(weights[:, None], nb_frames)[:, 0]
+    return logits, at_frames * (weights.shape[1] / nb_frames)

@@ -12,7 +12,7 @@ from crs_lib import InputError
 from pipeline.data import audio
 from pipeline.evaluation import run_records
 from pipeline.files import provenance
-from pipeline.networks import cpu_speed, weights_file
+from pipeline.networks import cpu_speed, weights_file, yamnet
 from pipeline.networks.logmel import LogMel
 from pipeline.settings import command_line
 from pipeline.settings.good_values import GOOD_VALUES, why_bad
@@ -26,6 +26,7 @@ NETWORKS = {
         nb_outputs, nb_bins, nb_frames
     ),
     "logmel": LogMel,
+    "yamnet": yamnet.YAMNet,
 }
 
 
@@ -73,6 +74,7 @@ def build(
         raise InputError(f"--sample-rate {sample_rate} --n-fft {n_fft}: {error}") from None
     if device.type == "cpu":
         cpu_speed.quicken(network)
+    network.n_fft = n_fft
     return network.to(device, memory_format=torch.channels_last)
 
 
@@ -103,7 +105,8 @@ def load_network(
         **({"TRAIN_ON": "both"} if model.endswith(crs_lib.BOTH) else {}),
     }
     if path.parent.name == crs_lib.PRETRAINED and not path.exists():
-        there = ", ".join(sorted(other.name for other in path.parent.glob("*.pt"))) or "nothing"
+        weights = (other.name for other in path.parent.glob("*.pt"))
+        there = ", ".join(sorted(set(weights) - {yamnet.ENCODER_FILE})) or "nothing"
         raise InputError(
             f"{models} has no {path.name}, but {there}: leave out the flags that ask for others, "
             "or name a folder of your own with  --models"

@@ -82,7 +82,7 @@ def as_text(good: Container) -> str:
 
 # The good values of the constants that several scripts share.
 SETS = range(1, 11)  # of division
-NETWORKS = ("asc", "isocc", "logmel")  # of pipeline/networks/registry.py
+NETWORKS = ("asc", "isocc", "logmel", "yamnet")  # of pipeline/networks/registry.py
 LISTS = ("SETS", "RECORDINGS")  # constants that hold several values
 ANY_TEXT, SOME_TEXT, SWITCH = Text(0), Text(1), (False, True)
 GOOD_VALUES = {
@@ -109,6 +109,11 @@ GOOD_VALUES = {
     "SPEED": Between(0, 1),
     "LABELS_WEIGHT": Between(0, 1000),
     "AVERAGE": Between(0, 1000),
+    "ENCODER_RATE": Between(0, 1),
+    "LAYER_DECAY": Between(0.01, 1),
+    "FROZEN": range(0, 15),
+    "KEEP": Between(0, 1),
+    "TILT": Between(0, 40),
     "EPOCHS": range(1, 100_001),
     "PATIENCE": range(1, 100_001),
     "BATCH": range(2, 4097),
@@ -129,6 +134,7 @@ GOOD_VALUES = {
     "JSON": SWITCH,
     "LABELS": SWITCH,
     "MASK": SWITCH,
+    "NOISE": SWITCH,
     "PLOT": SWITCH,
     "REDO": SWITCH,
     "REDRAW": SWITCH,

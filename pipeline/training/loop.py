@@ -99,11 +99,13 @@ def fit(
     nb_clips, batch = len(draw(0)), constants["BATCH"]
     starts = range(0, nb_clips, batch)
     nb_steps = len(starts) * constants["EPOCHS"]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=constants["LEARNING_RATE"], fused=True)
+    groups = parameter_groups(network, constants)
+    optimiser = torch.optim.AdamW(groups, lr=constants["LEARNING_RATE"], fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=constants["LEARNING_RATE"], total_steps=nb_steps
+        optimiser, max_lr=[group["lr"] for group in groups], total_steps=nb_steps
     )
     averaged = copy.deepcopy(network)
+    pretrained = copy.deepcopy(getattr(network, "encoder", None))
     learner = checkpoints.Learner(network, averaged, optimiser, scheduler, stems.device)
     state = {"history": [], "best": None}
     last = run.folder / checkpoints.LAST
@@ -122,7 +124,7 @@ def fit(
         title = f"epoch {epoch + 1}/{constants['EPOCHS']}"
         for start in tqdm(starts, title, unit="batch", leave=False, disable=None):
             chosen = rows[start : start + batch]
-            spectrograms = features.augmented_features(stems, chosen, constants)
+            spectrograms = features.augmented_features(network, stems, chosen, constants)
             with torch.autocast(stems.device.type, torch.bfloat16, enabled=constants["BF16"]):
                 step_loss = loss(network(spectrograms).float(), targets(chosen))
             optimiser.zero_grad()
@@ -132,7 +134,8 @@ def fit(
             step = scheduler.last_epoch  # it is stepped with every batch
             average_in(averaged, network, step, constants["AVERAGE"] * len(starts))
             total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
-        logits = heads.logits_of(averaged, stems, validation_rows, constants["N_FFT"])
+        kept = with_pretrained(averaged, pretrained, constants.get("KEEP", 0))
+        logits = heads.logits_of(kept, stems, validation_rows)
         train_loss = total.item() / len(starts)
         if not math.isfinite(train_loss):
             raise InputError(f"{title}: the loss is {train_loss}: try a smaller --learning-rate")
@@ -145,7 +148,7 @@ def fit(
         }
         state["history"].append(row)
         if state["best"] is None or rank(row, select_by) > rank(state["best"]["row"], select_by):
-            weights = {name: value.cpu().clone() for name, value in averaged.state_dict().items()}
+            weights = {name: value.cpu().clone() for name, value in kept.state_dict().items()}
             state["best"] = {"row": row, "weights": weights, "logits": logits}
         checkpoints.save_checkpoint(run, state, learner)
         print(title, *(f" {name} {value:.3f}" for name, value in list(row.items())[1:]), flush=True)
@@ -183,10 +186,47 @@ def take_label_head(
     counter = heads.join_label_head(counter, content["label_head"])
     heads.keep_logits(counter, slice(2, None))
     network.load_state_dict(counter.state_dict())
-    logits = heads.logits_of(network, stems, validation_rows, constants["N_FFT"])
+    logits = heads.logits_of(network, stems, validation_rows)
     figures = {f"val_{name}": value for name, value in validate(logits).items()}
     row = {"epoch": content["metrics"]["validation"]["epoch"], **figures}
     return row, logits, content["run"]
+
+
+def parameter_groups(network: nn.Module, constants: dict) -> list[dict]:
+    """The parameters that learn, each group with its highest learning rate.
+
+    A pre-trained `encoder` learns at ENCODER_RATE of the rate of what is new, each of its layers at
+    LAYER_DECAY of the layer behind it; its first FROZEN layers do not learn.
+    """
+    highest = constants["LEARNING_RATE"]
+    if not hasattr(network, "encoder"):
+        return [{"params": list(network.parameters()), "lr": highest}]
+    layers = list(network.encoder)
+    for layer in layers[: constants["FROZEN"]]:
+        layer.requires_grad_(False)
+    groups = [
+        {
+            "params": list(layer.parameters()),
+            "lr": highest * constants["ENCODER_RATE"] * constants["LAYER_DECAY"] ** behind,
+        }
+        for behind, layer in enumerate(reversed(layers[constants["FROZEN"] :]))
+    ]
+    of_encoder = set(network.encoder.parameters())
+    new = [value for value in network.parameters() if value not in of_encoder]
+    return [*groups, {"params": new, "lr": highest}]
+
+
+@torch.no_grad()
+def with_pretrained(network: nn.Module, pretrained: nn.Module | None, share: float) -> nn.Module:
+    """A copy of a network whose encoder has moved back by a share of the way to the pre-trained
+    weights (Wortsman et al. 2022); the network itself where there is nothing to move.
+    """
+    if pretrained is None or not share:
+        return network
+    moved = copy.deepcopy(network)
+    for value, before in zip(moved.encoder.parameters(), pretrained.parameters(), strict=True):
+        value.lerp_(before, share)
+    return moved
 
 
 @torch.no_grad()
