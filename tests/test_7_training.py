@@ -209,7 +209,7 @@ def test_bfloat16_is_close_to_float32_and_not_the_same(demo, tmp_path, here):
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
-def test_the_give_away_baseline_finds_a_planted_one():
+def test_the_shortcut_baseline_finds_a_planted_shortcut():
     flow = load_script("overall_flow.py")
     rows = np.array([[i, -1] for i in range(40)] + [[i, i + 40] for i in range(40)])
     data = set_data.SetData(None, [], {"train": rows[:40]}, {"train": rows[40:]}, {})
