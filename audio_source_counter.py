@@ -101,41 +101,17 @@ def predictions(
 
 
 def validate(logits: torch.Tensor, rows: np.ndarray, data: set_data.SetData) -> dict[str, float]:
-    """Validation figures of an epoch, under the threshold that suits it best."""
+    """Validation figures of an epoch, under the threshold that suits it best; of the labels too."""
     is_mixture = set_data.is_mixture(rows)
     score_two = predictions(logits, rows, data)["score_two"].to_numpy()
     threshold = metrics.best_threshold(is_mixture, score_two, ~is_mixture, is_mixture)
     table = predictions(logits, rows, data, threshold)
     figures = {**metrics.unweighted(metrics.counter_figures, table), "threshold": threshold}
-    return {**figures, **label_figures(logits[:, 2:], table, data)} if LABELS_WEIGHT else figures
-
-
-def label_figures(
-    logits: torch.Tensor, counted: pd.DataFrame, data: set_data.SetData
-) -> dict[str, float]:
-    """Figures of the class labels: of single clips, of mixtures, and with the count (a flow).
-
-    logits: of the labels. counted: what `predictions` says of the same clips.
-    """
-    is_two = {
-        "oracle_count": (counted["recording_b"] != "").to_numpy(),
-        "with_counter": (counted["count"] == 2).to_numpy(),
-    }
-    scores = logits.numpy()
-    joint = strategies.Strategy(scores, scores)
-    found = {name: strategies.labels(joint, two, data.classes) for name, two in is_two.items()}
-    figures = {
-        name: metrics.unweighted(
-            lambda table, weights, name=name: metrics.exact_match_figures(table, name, weights),
-            counted.assign(**found),
-        )
-        for name in found
-    }
-    return {
-        "accuracy": figures["oracle_count"]["exact_match_single"],
-        "exact_pair": figures["oracle_count"]["exact_match_mixture"],
-        "exact_match_balanced": figures["with_counter"]["exact_match_balanced"],
-    }
+    if LABELS_WEIGHT:
+        is_two, scores = (table["count"] == 2).to_numpy(), logits[:, 2:].numpy()
+        found = strategies.joint_labels(scores, is_two, is_mixture, data.classes)
+        figures |= metrics.unweighted(metrics.joint_figures, table.assign(**found))
+    return figures
 
 
 def plot_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData) -> None:

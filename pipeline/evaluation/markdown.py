@@ -45,7 +45,7 @@ def shift_rows(figures: dict[str, dict]) -> list[list[str]]:
 
     figures: of metrics.shift_figures, as metrics.with_intervals has them.
     """
-    columns = ("counter", "single", "exact_pair", "exact_match")
+    columns = ("accuracy_balanced", "accuracy", "exact_pair", "exact_match_balanced")
     head = ["clips", "counter", "95 %", "single clips", "95 %", "exact pair", "95 %"]
     rows = [[*head, "exact match", "95 %"]]
     for shift in dict.fromkeys(name.rpartition(".")[0] for name in figures):

@@ -115,23 +115,30 @@ def audit_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
     return {f"counted_as_two.{name}": share for name, share in shares.items()} | above
 
 
+def joint_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
+    """Of a joint network: with the oracle count (`oracle_labels`) accuracy on single clips, exact
+    pair on mixtures; with its own count (`labels`) exact match.
+    """
+    oracle = exact_match_figures(predictions, "oracle_labels", weights)
+    own = exact_match_figures(predictions, "labels", weights)
+    return {
+        "accuracy": oracle["exact_match_single"],
+        "exact_pair": oracle["exact_match_mixture"],
+        "exact_match_balanced": own["exact_match_balanced"],
+    }
+
+
 def shift_figures(predictions: pd.DataFrame, weights: np.ndarray) -> Figures:
-    """Of clips under each `shift`, the first being none: accuracy of the `count`, of the labels
-    with the oracle count (single clips, exact pair), exact match of `labels`; and of each figure
-    its `mean of the shifts` and what is `lost` by them.
+    """A joint network's figures of clips under each `shift`, the first being none; of each figure
+    its `mean of the shifts`, and what is `lost` by them.
     """
     figures = {}
     shifts = predictions["shift"].unique()
     for shift in shifts:
         rows = np.flatnonzero(predictions["shift"] == shift)
         table, some = predictions.iloc[rows], weights[:, rows]
-        oracle = exact_match_figures(table, "oracle_labels", some)
-        found = {
-            "counter": counter_figures(table, some)["accuracy_balanced"],
-            "single": oracle["exact_match_single"],
-            "exact_pair": oracle["exact_match_mixture"],
-            "exact_match": exact_match_figures(table, "labels", some)["exact_match_balanced"],
-        }
+        counted = counter_figures(table, some)["accuracy_balanced"]
+        found = {"accuracy_balanced": counted, **joint_figures(table, some)}
         figures |= {f"{shift}.{name}": value for name, value in found.items()}
     for name in found:
         shifted = np.mean([figures[f"{shift}.{name}"] for shift in shifts[1:]], axis=0)

@@ -88,6 +88,21 @@ def labels(strategy: Strategy, is_two: np.ndarray, classes: list[str]) -> np.nda
     return np.where(is_two, best_labels(strategy.two, 2, classes), best_one)
 
 
+def joint_labels(
+    scores: np.ndarray, is_two: np.ndarray, is_mixture: np.ndarray, classes: list[str]
+) -> dict[str, np.ndarray]:
+    """A joint network's `labels`, as many as it counts, and `oracle_labels`, as many as there are.
+
+    scores: of its class labels, (clips, classes). is_two, is_mixture: its count and the truth, bool
+    (clips,). Texts (clips,) both.
+    """
+    joint = Strategy(scores, scores)
+    return {
+        "labels": labels(joint, is_two, classes),
+        "oracle_labels": labels(joint, is_mixture, classes),
+    }
+
+
 def all_labels(
     strategies: dict[str, Strategy],
     is_mixture: np.ndarray,

@@ -38,10 +38,6 @@ def predictions(
         logits = heads.logits_of_waveforms(network, waveforms)
         score_two = heads.SCORES_OF["counter"](logits[:, :2])[:, 1].numpy()
         is_two, scores = score_two > threshold, logits[:, 2:].numpy()
-        joint = strategies.Strategy(scores, scores)
-        found = {
-            "labels": strategies.labels(joint, is_two, data.classes),
-            "oracle_labels": strategies.labels(joint, is_mixture, data.classes),
-        }
+        found = strategies.joint_labels(scores, is_two, is_mixture, data.classes)
         tables.append(table.assign(shift=name, count=1 + is_two, score_two=score_two, **found))
     return pd.concat(tables, ignore_index=True)

@@ -134,7 +134,7 @@ def fit(
             step = scheduler.last_epoch  # it is stepped with every batch
             average_in(averaged, network, step, constants["AVERAGE"] * len(starts))
             total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
-        kept = with_pretrained(averaged, pretrained, constants.get("KEEP", 0))
+        kept = with_pretrained(averaged, pretrained, constants)
         logits = heads.logits_of(kept, stems, validation_rows)
         train_loss = total.item() / len(starts)
         if not math.isfinite(train_loss):
@@ -217,15 +217,15 @@ def parameter_groups(network: nn.Module, constants: dict) -> list[dict]:
 
 
 @torch.no_grad()
-def with_pretrained(network: nn.Module, pretrained: nn.Module | None, share: float) -> nn.Module:
-    """A copy of a network whose encoder has moved back by a share of the way to the pre-trained
-    weights (Wortsman et al. 2022); the network itself where there is nothing to move.
+def with_pretrained(network: nn.Module, pretrained: nn.Module | None, constants: dict) -> nn.Module:
+    """A copy of a network whose encoder has moved back by a share, KEEP, of the way to the
+    pre-trained weights (Wortsman et al. 2022); the network itself where there is nothing to move.
     """
-    if pretrained is None or not share:
+    if pretrained is None or not constants["KEEP"]:
         return network
     moved = copy.deepcopy(network)
     for value, before in zip(moved.encoder.parameters(), pretrained.parameters(), strict=True):
-        value.lerp_(before, share)
+        value.lerp_(before, constants["KEEP"])
     return moved
 
 
