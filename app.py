@@ -51,6 +51,7 @@ def main() -> None:
         raise InputError(f"{error.name} is missing: run  {install}  first, or  make app") from None
     device = registry.choose_device(DEVICE, THREADS)
     trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
+    trained = registry.joined(trained)
     setup = web_page.Setup(trained, device, MOST_MINUTES, MOST_MB)
     renamed = crs_lib.rename_dir(DATASET)
     files = sorted(renamed.glob("*/*.wav"))

@@ -37,6 +37,7 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
+REPEAT = 1  # times that an epoch takes each of them
 MODEL = "asc"  # the network, one of pipeline/networks/registry.py
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
 ROLL = True  # augmentation: stems start at a random point, their end fades into their beginning
@@ -46,6 +47,7 @@ TILT = 0.0  # augmentation: dB by which a clip's spectrum rises or falls, at mos
 NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
 MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 LABELS_WEIGHT = 1.0  # of the class labels, an auxiliary task beside the count; 0: none
+COUNT_BY_LABELS = False  # count by the logits of the labels, too
 EPOCHS = 20  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips
@@ -69,7 +71,7 @@ SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     """Rows of an epoch: every single with its copies, and as many mixtures of them."""
     mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
-    return np.concatenate([data.singles["train"], mixtures])
+    return np.concatenate([set_data.repeated_singles(data, CONSTANTS), mixtures])
 
 
 def targets(rows: np.ndarray, labels: torch.Tensor, nb_classes: int) -> torch.Tensor:
@@ -94,7 +96,7 @@ def predictions(
     """The table of predictions: the scores of one and of two, and the count, two where its score
     exceeds the threshold.
     """
-    scores = torch.softmax(logits[:, :2], dim=1).numpy()
+    scores = heads.scores_of_count(logits).numpy()
     table = set_data.recordings_of(data.stems, rows)
     count = 1 + (scores[:, 1] > threshold)
     return table.assign(count=count, score_one=scores[:, 0], score_two=scores[:, 1])
@@ -150,6 +152,8 @@ def main() -> None:
     # 4. Train, pick the epoch by validation, test once.
     loop.seed_everything(SEED, SET, crs_lib.COUNTER)
     network = registry.build(MODEL, 2 + nb_classes, SAMPLE_RATE, N_FFT, device)
+    if COUNT_BY_LABELS:
+        heads.count_by_labels(network)
     run = checkpoints.start_run(crs_lib.COUNTER, MODEL, CONSTANTS, data.stamps)
     history, best, logits = loop.fit(
         run,
@@ -165,7 +169,6 @@ def main() -> None:
     outputs = ["one", "two", *data.classes]
     validation = loop.validation_table(logits, validation_rows, data, outputs)
     heads.move_threshold(network, best["val_threshold"])
-    label_head = heads.cut_label_head(network)
     table = predictions(heads.logits_of(network, stems, test_rows), test_rows, data)
     more = {}
     if TEST_UNSELECTED:
@@ -194,7 +197,6 @@ def main() -> None:
         history=history,
         best=best,
         draw_plots=draw_plots,
-        label_head=label_head if LABELS_WEIGHT else {},
         **more,
     )
     print(f"done in {tmr.elapsed(timer)}")

@@ -145,7 +145,6 @@ def main() -> None:
     device = registry.choose_device(DEVICE, THREADS)
     place = (MODELS, crs_lib.COUNTER, COUNTER_MODEL, SET, SAMPLE_RATE, device, DATASET)
     network, content = registry.load_network(*place)
-    network = heads.join_label_head(network, content["label_head"])
     counter = content["constants"]
     data = set_data.choose_files(DATASET, DIVISION_DIR, SET, SAMPLE_RATE, counter["OVERSAMPLE"])
     stems = features.load(data.stems, SAMPLE_RATE, device)

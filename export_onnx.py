@@ -61,7 +61,8 @@ class FromSamples(nn.Module):
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
         logits = self.network(features.features_of(self.network, audio.level_rms(samples)))
-        return logits, self.scores_of(logits)
+        scores = self.scores_of(logits)
+        return logits[:, : scores.shape[1]], scores  # of a counter without those of its labels
 
 
 def description(task: str, content: dict) -> dict[str, str]:

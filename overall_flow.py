@@ -61,7 +61,7 @@ def strategies_of(trained: dict, logits: dict[str, torch.Tensor]) -> dict[str, S
     """What is compared, from the logits of the same clips, see `logits_of`."""
     # Behind the counter's two logits stand those of its labels.
     counts, joint = logits["counter"][:, :2], logits["counter"][:, 2:].numpy()
-    score_two = heads.SCORES_OF["counter"](counts)[:, 1].numpy()
+    score_two = heads.scores_of_count(counts)[:, 1].numpy()
     counted_two = (counts.argmax(dim=1) == 1).numpy()
     single, two_label = (
         heads.SCORES_OF[task](logits[task]).numpy() for task in ("single", "two_label")
@@ -122,7 +122,7 @@ def shortcut_scores(
     counter: its constants, with the SEED to draw from.
     """
     mixtures, _ = set_data.draw_mixtures(data, counter, epoch=0)
-    rows = np.concatenate([data.singles["train"], mixtures])
+    rows = np.concatenate([set_data.repeated_singles(data, counter), mixtures])
     learned, *asked = (
         np.concatenate(
             [
@@ -145,8 +145,7 @@ def main() -> None:
         "both": (crs_lib.TWO_LABEL, CLASSIFIER_MODEL + crs_lib.BOTH),
     }
     trained = registry.load_networks(tasks, MODELS, SET, SAMPLE_RATE, device, DATASET)
-    network, content = trained["counter"]
-    trained["counter"] = heads.join_label_head(network, content["label_head"]), content
+    content = trained["counter"][1]
     counter = content["constants"]
 
     # 1. The set's clips.

@@ -203,6 +203,7 @@ def main() -> int:
         if Path(OUT).exists() and not Path(OUT).is_dir():
             raise InputError(f"--out {OUT}: is a file; name a folder, for labels and plots")
     trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
+    trained = registry.joined(trained)
     synthetic = trained["counter"][1]["synthetic"]
     failed = []
     rows = answers(files, trained, device, failed)

@@ -50,7 +50,7 @@ PATIENCE = 0  # epochs without a better validation before a training stops; 0 li
 SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
-IN_BF16 = "none"  # trained in bfloat16: none, classifiers (the asc gains little by it), all
+IN_BF16 = "auto"  # in bfloat16: auto (all but asc, where the device has it), none, classifiers, all
 N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
@@ -161,14 +161,24 @@ def prepare(handed: dict) -> None:
             run_script(script, **handed)
 
 
+def in_bf16(model: str, always: tuple[str, ...]) -> bool:
+    """Whether a network is to be trained in bfloat16; `always` where IN_BF16 is one of these."""
+    if IN_BF16 != "auto":
+        return IN_BF16 in always
+    from pipeline.networks import registry  # and with it torch, two seconds
+
+    return model != "asc" and registry.has_bf16(registry.choose_device(DEVICE))
+
+
 def trainings_of(handed: dict) -> dict[str, tuple[str, str, dict]]:
     """Task -> the script that trains it, the model in its run name, the constants to hand on."""
     handed = {**handed}
     for name in ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE"):
         if handed[name] == 0:
             del handed[name]
-    counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": IN_BF16 == "all"}
-    classifier = {**handed, "MODEL": CLASSIFIER_MODEL, "BF16": IN_BF16 != "none"}
+    counter = {**handed, "MODEL": COUNTER_MODEL, "BF16": in_bf16(COUNTER_MODEL, ("all",))}
+    classifier = {**handed, "MODEL": CLASSIFIER_MODEL}
+    classifier["BF16"] = in_bf16(CLASSIFIER_MODEL, ("all", "classifiers"))
     both = {**classifier, "TRAIN_ON": "both", "SHARED": False, "BOTH_KINDS": True}
     return {
         "counter": (crs_lib.COUNTER, COUNTER_MODEL, counter),

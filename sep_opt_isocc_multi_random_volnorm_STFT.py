@@ -42,6 +42,7 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
+REPEAT = 1  # times that an epoch takes each of them
 TRAIN_ON = "mixtures"  # mixtures, or both: singles and mixtures, the no-counter baseline
 BOTH_KINDS = True  # learn from single clips and mixtures, the number of classes given
 SHARED = False  # take the label head of the counter (joint network) of this MODEL, train nothing
@@ -77,7 +78,9 @@ SELECT_BY = "exact_match_balanced" if BOTH else "exact_pair"  # what picks the e
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     """Rows of an epoch: mixtures of copies; with BOTH_KINDS and for `both` behind every single."""
     mixtures, _ = set_data.draw_mixtures(data, CONSTANTS, epoch)
-    return np.concatenate([data.singles["train"], mixtures]) if BOTH_KINDS or BOTH else mixtures
+    if not (BOTH_KINDS or BOTH):
+        return mixtures
+    return np.concatenate([set_data.repeated_singles(data, CONSTANTS), mixtures])
 
 
 def scores_of(logits: torch.Tensor) -> np.ndarray:

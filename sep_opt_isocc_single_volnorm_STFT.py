@@ -34,6 +34,7 @@ SET = 1  # division set, 1 to 10
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
+REPEAT = 1  # times that an epoch takes each of them
 BOTH_KINDS = True  # learn from single clips and mixtures, the number of classes given
 SHARED = False  # take the label head of the counter (joint network) of this MODEL, train nothing
 MODEL = "isocc"  # the network, one of pipeline/networks/registry.py
@@ -65,7 +66,7 @@ SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
 def draw(epoch: int, data: set_data.SetData) -> np.ndarray:
     """Rows of an epoch: every single with its copies; with BOTH_KINDS as many mixtures too."""
-    singles = data.singles["train"]
+    singles = set_data.repeated_singles(data, CONSTANTS)
     if not BOTH_KINDS:
         return singles
     return np.concatenate([singles, set_data.draw_mixtures(data, CONSTANTS, epoch)[0]])

@@ -1,5 +1,6 @@
 """From logits to answers: thresholds, names kept and cut off, pairs, scores, batches, devices."""
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_a_threshold_of_all_or_none_moves_a_logit_by_a_hundred(threshold, moved)
     np.testing.assert_allclose(network.dense[-1].bias.detach() - before, [0, moved], atol=1e-5)
 
 
-def test_a_counters_label_head_is_cut_off_and_joined_to_a_copy():
+def test_a_counters_label_head_is_cut_off_and_joined_again():
     network, values = Last(2 + 3), torch.randn(4, 3, generator=torch.manual_seed(3))
     before = network(values).detach()
     weight, bias = (value.detach().clone() for value in network.parameters())
@@ -63,14 +64,58 @@ def test_a_counters_label_head_is_cut_off_and_joined_to_a_copy():
     assert last.out_features == 2 and last.weight.shape == (2, 3)
     assert all(value.requires_grad for value in last.parameters())
     last.bias.data[1] -= 7.5  # the threshold is moved before or after: names stay as they are
-    whole = heads.join_label_head(network, label_head)
-    torch.testing.assert_close(whole(values), before - torch.tensor([0, 7.5, 0, 0, 0]))
-    assert whole.dense[-1].out_features == 5 and last.out_features == 2
-    assert last.weight.shape == (2, 3)  # the counter's own is not changed
-    whole.dense[-1].weight.data.fill_(0)
-    assert torch.equal(last.weight, weight[:2]) and torch.equal(label_head["weight"], weight[2:])
-    elsewhere = heads.join_label_head(network.to(META), label_head).dense[-1]
-    assert elsewhere.weight.device == elsewhere.bias.device == META
+    network.dense[-1].double()
+    heads.join_label_head(network, label_head)
+    assert network.dense[-1].weight.dtype == network.dense[-1].bias.dtype == torch.float64
+    network.dense[-1].float()
+    torch.testing.assert_close(network(values), before - torch.tensor([0, 7.5, 0, 0, 0]))
+    assert network.dense[-1].out_features == 5
+    network.dense[-1].weight.data.fill_(0)
+    assert torch.equal(label_head["weight"], weight[2:])
+    heads.keep_logits(network.to(META), slice(2))
+    heads.join_label_head(network, label_head)
+    assert network.dense[-1].weight.device == network.dense[-1].bias.device == META
+
+
+def chances_of_two(sums):
+    """Of what a last layer sums up (one, two, the labels), set by set: the chance of two labels."""
+    one, two, *labels = sums
+    singles = sum(math.exp(one + label) for label in labels)
+    pairs = sum(math.exp(two + a + b) for a, b in combinations(labels, 2))
+    return pairs / (singles + pairs)
+
+
+def test_counting_by_labels_weighs_every_set_of_one_or_two():
+    network, values = Last(2 + 4), torch.randn(5, 3, generator=torch.manual_seed(8))
+    sums = network(values).detach()
+    heads.count_by_labels(network)
+    logits = network(values).detach()
+    torch.testing.assert_close(logits[:, 2:], sums[:, 2:])
+    expected = [chances_of_two(row) for row in sums.double().tolist()]
+    np.testing.assert_allclose(heads.scores_of_count(logits)[:, 1], expected, rtol=1e-4)
+    # The threshold is moved, and the label head cut off and joined, as of any counter.
+    heads.move_threshold(network, 0.8)
+    assert (network(values)[:, :2].argmax(dim=1) == 1).tolist() == [two > 0.8 for two in expected]
+    label_head = heads.cut_label_head(network)
+    assert type(network.dense[-1]) is nn.Linear and network(values).shape == (5, 2)
+    heads.join_label_head(network, label_head)
+    heads.count_by_labels(network)
+    torch.testing.assert_close(network(values)[:, ::2], logits[:, ::2])
+    assert len(list(network.parameters())) == 2  # none is held twice
+
+
+@pytest.mark.parametrize("by_labels", [False, True])
+def test_slopes_are_how_the_odds_of_two_grow_with_each_sum(by_labels):
+    network, values = Last(2 + 4), torch.randn(5, 3, generator=torch.manual_seed(8))
+    if by_labels:
+        heads.count_by_labels(network)
+    last = network.dense[-1]
+    logits = network(values)
+    (logits[:, 1] - logits[:, 0]).sum().backward()
+    found = heads.slopes(last, logits.detach())
+    np.testing.assert_allclose(found.T @ values, last.weight.grad, atol=1e-5)
+    np.testing.assert_allclose(found.sum(dim=0), last.bias.grad, atol=1e-5)
+    assert bool(found[:, 2:].any()) == by_labels
 
 
 def test_of_a_last_layer_any_logits_can_be_left():
@@ -96,8 +141,9 @@ def test_pairs_are_in_the_order_of_the_classes():
 def test_scores_of_each_task_are_of_its_own_kind():
     weights = np.exp(LOGITS.double().numpy())
     shares = weights / weights.sum(axis=1, keepdims=True)
-    for task in ("counter", "single"):
-        np.testing.assert_allclose(heads.SCORES_OF[task](LOGITS), shares, rtol=1e-5)
+    np.testing.assert_allclose(heads.SCORES_OF["single"](LOGITS), shares, rtol=1e-5)
+    counts = weights[:, :2] / weights[:, :2].sum(axis=1, keepdims=True)  # its labels' left out
+    np.testing.assert_allclose(heads.SCORES_OF["counter"](LOGITS), counts, rtol=1e-5)
     pairs = {(a, b): weights[:, a] * weights[:, b] for a, b in combinations(range(4), 2)}
     scores = np.stack([sum(pairs[p] for p in pairs if name in p) for name in range(4)], axis=1)
     scores /= sum(pairs.values())[:, None]

@@ -27,7 +27,7 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
         {"train": np.array(list(product(range(0, 20, 5), range(20, 40, 5))))},
         {},
     )
-    constants = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 5}
+    constants = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 5, "REPEAT": 1}
     rows, drawn = set_data.draw_mixtures(data, constants, epoch=0)
     assert sorted(drawn) == list(range(16))  # no more than there are, none twice
     np.testing.assert_array_equal(rows // 5 * 5, data.mixtures["train"][drawn])
@@ -40,6 +40,21 @@ def test_drawing_is_without_replacement_from_all_pairs_and_all_copies():
     assert not np.array_equal(rows, of_set_6)  # which has the same training clips
     still, _ = set_data.draw_mixtures(data, {**constants, "REDRAW": False}, epoch=1)
     np.testing.assert_array_equal(rows, still)
+
+
+def test_an_epoch_can_take_each_single_several_times_and_as_many_mixtures():
+    data = set_data.SetData(
+        None,
+        [],
+        {"train": np.array([[0, -1], [1, -1]])},
+        {"train": np.arange(40).reshape(20, 2)},
+        {},
+    )
+    constants = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "REPEAT": 3}
+    singles = set_data.repeated_singles(data, constants)
+    assert sorted(map(tuple, singles.tolist())) == 3 * [(0, -1)] + 3 * [(1, -1)]
+    rows, drawn = set_data.draw_mixtures(data, constants, epoch=0)
+    assert len(set(drawn)) == len(rows) == 6
 
 
 def test_mixtures_are_of_originals_as_often_as_singles_are():
@@ -73,7 +88,7 @@ def test_what_was_never_drawn_is_the_rest():
         {"train": np.stack([np.arange(100), np.arange(100, 200)], axis=1)},
         {},
     )
-    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1}
+    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "REPEAT": 1}
     drawn = set().union(*(set_data.draw_mixtures(data, constants, e)[1].tolist() for e in range(3)))
     found, rest = set_data.split_by_drawn(data, constants, 3)
     assert 30 < len(drawn) < 91

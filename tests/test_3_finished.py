@@ -1,5 +1,6 @@
 """What a training is asked for and what it leaves: targets, tables, weights, records."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -60,13 +61,12 @@ def test_a_classifier_takes_the_logits_behind_the_count(tmp_path, monkeypatch):
     stems, _, _, rows = some_clips()
     counter, asked = Tiny(5), []
     expected = counter(batch_of(stems, rows))[:, 2:]
-    label_head = heads.cut_label_head(counter)
-    content = {"classes": CLASSES, "label_head": label_head, "run": "the counter's"}
+    content = {"classes": CLASSES, "label_head": {"bias": 1}, "run": "the counter's"}
     content |= {"constants": {"N_FFT": 64}, "metrics": {"validation": {"epoch": 6}}}
 
     def load(*where):
         asked.append(where)
-        return counter, content
+        return copy.deepcopy(counter), content
 
     monkeypatch.setattr(registry, "load_network", load)
     constants = {**CONSTANTS, "MODELS": "m", "RESULTS": "r"}
@@ -112,7 +112,6 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
         history=history,
         best=history[1],
         draw_plots=lambda: drawn.append((run.folder / "run.json").exists()),
-        label_head={"weight": torch.ones(2)},
         more_of_it=7,
     )
     record = json.loads((run.folder / "run.json").read_text())
@@ -126,8 +125,11 @@ def test_a_finished_training_is_written_down(tmp_path, capsys):
     assert torch.equal(weights["weights"]["dense.0.weight"], network.dense[0].weight.detach())
     assert weights["metrics"] == {"test": {"accuracy": 0.75}, "validation": history[1]}
     assert (weights["classes"], weights["run"], weights["data"]) == (CLASSES, "run", {"x": None})
-    assert weights["constants"] == constants and weights["synthetic"] is False
-    assert torch.equal(weights["label_head"]["weight"], torch.ones(2))
+    assert (
+        weights["constants"] == {**run_records.LATER_CONSTANTS, **constants}
+        and weights["synthetic"] is False
+    )
+    assert weights["label_head"] == {}
     low, high = record["test_interval"]["accuracy"]
     line = f"test accuracy: 75.0 %  (95 %: {100 * low:.1f} to {100 * high:.1f})"
     assert line in capsys.readouterr().out

@@ -243,7 +243,7 @@ def test_the_shortcut_baseline_learns_from_what_the_counter_draws(flow, monkeypa
         return draw(of, constants, epoch)
 
     monkeypatch.setattr(set_data, "draw_mixtures", draw_mixtures)
-    counter = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 64}
+    counter = {"SEED": 3, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "REPEAT": 1, "N_FFT": 64}
     parts = [rows, rows[7:0:-1].copy(), np.repeat(rows, 20, axis=0)]
     every, few, many = flow.shortcut_scores(stems, data, parts, counter)
     assert asked == [(3, 0)]

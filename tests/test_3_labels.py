@@ -4,6 +4,7 @@ The networks are a few weights over three bands of a spectrogram, a set each of 
 windows of their own length: whose answer, and of which spectrogram, is then never in doubt.
 """
 
+import copy
 import math
 from functools import partial
 from itertools import combinations
@@ -22,7 +23,7 @@ from crs_lib import InputError
 from pipeline.data import set_data
 from pipeline.evaluation import strategies
 from pipeline.inference import choose_weights, classify, timeline
-from pipeline.networks import heads
+from pipeline.networks import heads, registry
 
 CPU = torch.device("cpu")
 CLASSES = ["a", "b", "c", "d"]
@@ -157,6 +158,30 @@ def test_a_network_is_asked_only_where_there_is_something_for_it():
     assert asked == [("counter", 3), ("single", 3)]
     classify.predict(windows[[0, 3]], trained, CPU)
     assert len(asked) == 2
+
+
+def test_a_joint_network_is_asked_once_and_answers_as_its_parts_do():
+    """Its last logits are those of the labels."""
+    whole = with_n_fft(network_of(*WEIGHTS["counter"], *WEIGHTS["single"]), 256)
+    parts = {"counter": whole, "single": network_of(*WEIGHTS["single"])}
+    parts["two_label"] = parts["single"]
+    contents = {task: content for task, (_, content) in trained_networks().items()}
+    apart = {task: (with_n_fft(parts[task], 256), contents[task]) for task in parts}
+    windows = unlike_waves(12)
+    windows[[3, 8]] = 0
+    expected = classify.predict(windows, apart, CPU)
+    joint, asked = registry.joined(apart), []
+    assert {network for network, _ in joint.values()} == {whole}
+    assert [joint[task][1] for task in joint] == [contents[task] for task in joint]
+    whole.register_forward_hook(lambda _, inputs, logits: asked.append(len(inputs[0])))
+    for got, wanted in zip(classify.predict(windows, joint, CPU), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+    assert asked == [10] and set(expected.counts) == {0, 1, 2}
+    # One weight that differs, and it is a network of its own.
+    other = copy.deepcopy(parts["single"])
+    other[-1].bias.data[2] += 1e-3
+    joint = registry.joined({**apart, "two_label": (other, contents["two_label"])})
+    assert [network is whole for network, _ in joint.values()] == [True, True, False]
 
 
 def test_how_loud_a_window_is_changes_no_answer():

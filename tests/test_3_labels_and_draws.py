@@ -6,7 +6,7 @@ import pytest
 from pipeline.data import set_data
 from pipeline.evaluation import strategies
 
-CONSTANTS = {"SEED": 3, "SET": 2, "REDRAW": True, "OVERSAMPLE": 1}
+CONSTANTS = {"SEED": 3, "SET": 2, "REDRAW": True, "OVERSAMPLE": 1, "REPEAT": 1}
 
 
 def data_of(nb_singles, nb_mixtures):

@@ -8,7 +8,8 @@ import torch
 
 import crs_lib
 from crs_lib import InputError
-from pipeline.networks import registry
+from pipeline.evaluation import run_records
+from pipeline.networks import heads, registry
 
 CPU = torch.device("cpu")
 STAMP = {"constants": {"DIVISION": "x"}, "input": {}}
@@ -31,7 +32,7 @@ def write(folder, script, model, file_model=None, nb_outputs=2, **changed):
         "metrics": {"test": 1},
         "versions": {},
         "synthetic": False,
-        "label_head": {"bias": torch.ones(3)},
+        "label_head": {},
     }
     content |= changed
     name = crs_lib.run_name(script, file_model or model, 3, RATE)
@@ -71,9 +72,25 @@ def test_a_network_is_built_as_its_file_says(tmp_path, root, script, model, file
         loaded = network.state_dict()
         assert loaded.keys() == content["weights"].keys()
         assert all(torch.equal(loaded[name], value) for name, value in content["weights"].items())
-        assert torch.equal(found.pop("label_head")["bias"], content["label_head"]["bias"])
-        assert found.keys() == content.keys() - {"label_head"}
-        assert all(found[name] == content[name] for name in found.keys() - {"weights"})
+        assert found.keys() == content.keys()
+        kept = found.keys() - {"weights", "constants"}
+        assert all(found[name] == content[name] for name in kept)
+        assert found["constants"] == {**run_records.LATER_CONSTANTS, **content["constants"]}
+
+
+@pytest.mark.parametrize("by_labels", [False, True])
+def test_a_counter_comes_with_the_label_head_that_it_learned(tmp_path, by_labels):
+    network = registry.build("asc", 2 + 3, RATE, N_FFT, CPU).eval()
+    if by_labels:
+        heads.count_by_labels(network)
+    spectrograms = torch.rand(2, 1, N_FFT // 2 + 1, 1 + 5 * RATE // (N_FFT // 4))
+    expected = network(spectrograms)
+    label_head = heads.cut_label_head(network)
+    content = write(tmp_path / "models", crs_lib.COUNTER, "asc", weights=network.state_dict())
+    content |= {"label_head": label_head}
+    content["constants"]["COUNT_BY_LABELS"] = by_labels
+    torch.save(content, next((tmp_path / "models").iterdir()))
+    torch.testing.assert_close(load(tmp_path)[0](spectrograms), expected)
 
 
 CONSTANTS = {"SET": 3, "SAMPLE_RATE": RATE, "N_FFT": N_FFT, "MODEL": "asc"}

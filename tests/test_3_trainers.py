@@ -12,6 +12,7 @@ from test_3_finished import CLASSES, set_of
 
 from pipeline.data import set_data
 from pipeline.evaluation import run_records
+from pipeline.networks import registry
 from pipeline.settings import command_line
 
 DATA = set_of(("ant", 0, "10"), ("bee", 0, "11"), ("cat", 0, "12"), ("cat", 1, "12"))
@@ -216,7 +217,35 @@ def test_run_alls_defaults_are_those_of_the_published_figures():
         "THREADS": 0,
     }
     kept = ("SETS", "WRITE", "COUNTER_MODEL", "CLASSIFIER_MODEL", "IN_BF16", "MAX_SHIFT")
-    assert [defaults[name] for name in kept] == [[1], "test", "asc", "isocc", "none", 0.25]
+    assert [defaults[name] for name in kept] == [[1], "test", "asc", "isocc", "auto", 0.25]
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_by_default_all_but_the_asc_are_in_bfloat16_where_the_device_has_it(monkeypatch, has):
+    monkeypatch.setattr(registry, "has_bf16", lambda device: has)
+    run_all = load_script("run_all.py")
+    for model, classifiers in (("asc", "isocc"), ("yamnet", "yamnet"), ("asc", "asc")):
+        run_all.COUNTER_MODEL, run_all.CLASSIFIER_MODEL = model, classifiers
+        found = [of[2]["BF16"] for of in run_all.trainings_of(run_all.CONSTANTS).values()]
+        assert found == [has and model != "asc"] + 3 * [has and classifiers != "asc"]
+
+
+@pytest.mark.parametrize(
+    ("info", "has"),
+    [
+        ("flags : fpu avx2 avx512_bf16 sse", True),
+        ("flags : fpu amx_bf16", True),
+        ("Features : fp asimd bf16 sve", True),
+        ("flags : fpu avx512f avx512_bf16x avx2", False),
+        (None, False),
+    ],
+)
+def test_what_a_processor_has_stands_in_its_flags(tmp_path, monkeypatch, info, has):
+    if info:
+        (tmp_path / "cpuinfo").write_text(info)
+    monkeypatch.setattr(registry, "CPU_INFO", tmp_path / "cpuinfo")
+    assert registry.has_bf16(torch.device("cpu")) is has
+    assert registry.has_bf16(torch.device("mps")) is False
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline.data import audio
+from pipeline.inference import classify
 from pipeline.networks import features, heads, registry, yamnet
 from pipeline.training import loop
 
@@ -36,8 +37,8 @@ def in_mels(hz):
     return 1127 * np.log(1 + hz / 700)
 
 
-def slow_log_mel(wave):
-    """Frame by frame: Hann window, DFT of 512 points, triangles over the mel scale, logarithm."""
+def slow_mel(wave):
+    """Frame by frame: Hann window, DFT of 512 points, triangles over the mel scale."""
     window = np.array([0.5 - 0.5 * np.cos(2 * np.pi * n / 400) for n in range(400)])
     edges = np.linspace(in_mels(125), in_mels(7500), 66)
     found = []
@@ -51,23 +52,45 @@ def slow_log_mel(wave):
                 mel = in_mels(k * 16_000 / 512)
                 rising, falling = (mel - left) / (top - left), (right - mel) / (right - top)
                 total += max(0.0, min(rising, falling)) * magnitudes[k]
-            bands.append(np.log(total + 0.001))
+            bands.append(total)
         found.append(bands)
     return np.array(found).T
 
 
-def test_the_log_mel_spectrogram_against_a_slow_one():
+def test_the_mel_spectrogram_against_a_slow_one():
     waves = sounds(2, 1)[:, :2000]
-    found = yamnet.LogMelSpectrogram()(waves)
+    found = yamnet.MelSpectrogram()(waves)
     assert (found.shape, found.dtype) == ((2, 1, 64, 11), torch.float32)
     for wave, spectrogram in zip(waves.double().numpy(), found, strict=True):
-        np.testing.assert_allclose(spectrogram[0], slow_log_mel(wave), atol=2e-5)
+        np.testing.assert_allclose(spectrogram[0], slow_mel(wave), rtol=1e-4, atol=1e-6)
 
 
-def test_five_seconds_are_498_frames_and_silence_is_the_floor():
-    found = yamnet.LogMelSpectrogram()(torch.zeros(1, 80_000))
+def test_five_seconds_are_498_frames():
+    found = yamnet.MelSpectrogram()(torch.zeros(1, 80_000))
     assert found.shape == (1, 1, 64, 498)
-    np.testing.assert_allclose(found, np.log(1e-3), atol=1e-6)
+    assert not found.any()
+
+
+def slow_log_levelled(patch):
+    """Of one patch (frames, mels), cell by cell."""
+    level = np.sqrt(np.mean([cell**2 for frame in patch for cell in frame]))
+    gain = 3.0 / max(level, 0.03)
+    return np.array([[np.log(cell * gain + 0.001) for cell in frame] for frame in patch])
+
+
+def test_patches_are_levelled_one_by_one_the_softest_by_40_db():
+    """The soft one beside the loud one is as the loud one; one softer still keeps some distance."""
+    patches = torch.rand(2, 3, 1, 96, 64, generator=torch.manual_seed(0))
+    patches[:, 1] = 0.1 * patches[:, 0]
+    patches[:, 2] = 0.001 * patches[:, 0]
+    found = yamnet.log_levelled(patches)
+    for clip, found_clip in zip(patches.double().numpy(), found, strict=True):
+        for patch, found_patch in zip(clip, found_clip, strict=True):
+            np.testing.assert_allclose(found_patch[0], slow_log_levelled(patch[0]), atol=1e-4)
+    np.testing.assert_allclose(found[:, 1], found[:, 0], atol=1e-5)
+    assert (found[:, 2] < found[:, 0] - 0.5).float().mean() > 0.95
+    silence = yamnet.log_levelled(torch.zeros(1, 1, 96, 64))
+    np.testing.assert_allclose(silence, np.log(1e-3), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +160,8 @@ def slow_logits(network, waveform):
     spectrogram = network.features(waveform[None])[0, 0]
     vectors = []
     for start in range(0, spectrogram.shape[1] - 96 + 1, 50):
-        maps = network.encoder(spectrogram[:, start : start + 96].T[None, None])[0]
+        patch = slow_log_levelled(spectrogram[:, start : start + 96].T.double().numpy())
+        maps = network.encoder(torch.from_numpy(patch).float()[None, None])[0]
         values = torch.cat([maps.mean(dim=(1, 2)), maps.amax(dim=(1, 2))])
         vectors.append(torch.relu(network.patch[0](values)))
     vectors = torch.stack(vectors)
@@ -161,6 +185,16 @@ def test_votes_add_up_to_the_count(network):
     logits, bias = network.logits(vectors), network.dense[-1].bias
     expected = logits[:, 1] - logits[:, 0] - (bias[1] - bias[0])
     np.testing.assert_allclose(network.votes(vectors).sum(dim=1), expected, atol=1e-4)
+
+
+def test_votes_of_a_count_by_labels_are_what_it_grows_by_times_the_patches(network):
+    counter = copy.deepcopy(network)
+    heads.count_by_labels(counter)
+    vectors = torch.rand(2, 9, yamnet.HEAD_SIZE, generator=torch.manual_seed(3)).requires_grad_()
+    logits = counter.logits(vectors)
+    (logits[:, 1] - logits[:, 0]).sum().backward()
+    expected = (vectors * vectors.grad).sum(dim=2)
+    np.testing.assert_allclose(counter.votes(vectors).detach(), expected.detach(), atol=1e-5)
 
 
 @torch.no_grad()
@@ -193,6 +227,27 @@ def test_in_training_patches_do_not_overlap_and_start_anywhere(network, monkeypa
     network.eval()
     assert {hop for hop, _ in asked} == {96}
     assert {first for _, first in asked} == set(range(9))  # 200 - 2 * 96 frames are to spare
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("nb_windows", [1, 2, 7])
+def test_windows_of_a_recording_get_the_logits_that_each_alone_gets(network, nb_windows):
+    """Loud or soft beside each other; but each patch goes through the encoder once."""
+    waveform = sounds(1, 4 + nb_windows)[0] * torch.linspace(0, 1, (4 + nb_windows) * 16_000) ** 8
+    windows = waveform.unfold(0, 80_000, 16_000)
+    expected = network(network.features(windows))
+    given = []
+    handle = network.encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    found = network.of_windows(waveform, nb_windows)
+    handle.remove()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert [len(patches) for patches in given] == [7 + 2 * nb_windows]
+    asked = [5, 0] if nb_windows == 7 else [0]
+    for consecutive in (True, False):
+        logits = classify.logits_of(
+            network, windows.numpy(), np.array(asked), torch.device("cpu"), consecutive
+        )
+        torch.testing.assert_close(logits, expected[asked], rtol=1e-5, atol=1e-5)
 
 
 # --------------------------------------------------------------------------------- its training
@@ -234,8 +289,9 @@ def test_a_share_of_the_way_back_to_the_pretrained_weights(network):
     assert loop.with_pretrained(trained, None, {}) is trained
 
 
-def test_masks_hide_what_is_the_clips_mean(network):
+def test_masks_hide_what_is_typical_of_the_clip(network, monkeypatch):
     """Of a logarithm zero is no silence."""
+    monkeypatch.setattr(features, "QUIETER_DB", 0)
     torch.manual_seed(2)
     stems = audio.level_rms(sounds(2))
     constants = {"ROLL": False, "SPEED": 0, "GAIN": 0, "TILT": 0, "NOISE": False}
@@ -244,8 +300,19 @@ def test_masks_hide_what_is_the_clips_mean(network):
     masked = features.augmented_features(network, stems, rows, {**constants, "MASK": True})
     differs = (whole - masked).abs() > 1e-4
     assert differs.any(dim=(1, 2, 3)).all()
-    means = whole.mean(dim=(1, 2, 3), keepdim=True).expand_as(whole)
+    means = (whole + 1e-3).log().mean(dim=(1, 2, 3), keepdim=True).exp().expand_as(whole)
     np.testing.assert_allclose(masked[differs], means[differs], atol=1e-4)
+
+
+def test_training_clips_come_softer_by_up_to_thirty_decibels(network):
+    """Their patches are levelled, but for the floor that is the same for all."""
+    stems, rows = audio.level_rms(sounds(1)), np.tile([[0, -1]], (400, 1))
+    constants = {"ROLL": False, "SPEED": 0, "GAIN": 0, "TILT": 0, "NOISE": False, "MASK": False}
+    torch.manual_seed(4)
+    found = features.augmented_features(network, stems, rows, constants)
+    gains_db = 20 * torch.log10(found[:, 0, 0, 0] / network.features(stems)[0, 0, 0, 0])
+    assert -30.01 < gains_db.min() < -29 and -1 < gains_db.max() < 0.01
+    assert abs(gains_db.mean() + 15) < 1.5
 
 
 @torch.no_grad()

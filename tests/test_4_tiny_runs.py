@@ -235,7 +235,7 @@ def trained(root, clips, tmp_path_factory):
     torch.manual_seed(8)
     for task, (script, model) in TASKS.items():
         constants = {**CONSTANTS, "DATASET": str(root), "MODELS": str(place / "m"), "SHARED": False}
-        constants |= {"SEED": 3, "REDRAW": True}
+        constants |= {"SEED": 3, "REDRAW": True, "REPEAT": 1}
         folder = place / f"2026-01-01_00-00-00_{task}"
         run = run_records.Run(folder, script[:-3], model, constants, {}, "")
         network = registry.build("asc", 3 + 2 * (task == "counter"), 2000, 256, CPU).eval()
@@ -285,7 +285,7 @@ def test_the_flow(root, clips, trained, tmp_path, here, drawn):
     assert record["thresholds"]["shortcuts"] != pytest.approx(other, abs=1e-6)
     # The shortcut baseline learns from the mixtures of its own seed, not of the counter's 3.
     data, stems = clips
-    counter = {**CONSTANTS, "REDRAW": True, "SEED": 6}
+    counter = {**CONSTANTS, "REDRAW": True, "REPEAT": 1, "SEED": 6}
     rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
     (given,) = load_script("overall_flow.py").shortcut_scores(stems, data, [rows], counter)
     table = pd.read_csv(folder / "predictions.csv", keep_default_na=False)

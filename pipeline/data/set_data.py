@@ -160,8 +160,13 @@ def pick_copies(rows: np.ndarray, oversample: int, rng: np.random.Generator) -> 
     return rows + np.where(is_original, 0, rng.integers(1, max(2, oversample), size=rows.shape))
 
 
+def repeated_singles(data: SetData, constants: dict) -> np.ndarray:
+    """An epoch's rows of training singles with their copies, each REPEAT times: (clips, 2)."""
+    return np.tile(data.singles["train"], (constants["REPEAT"], 1))
+
+
 def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random undersampling: as many training mixtures as there are training singles.
+    """Random undersampling: as many training mixtures as an epoch takes training singles.
 
     With REDRAW each epoch draws anew, else all have the first one's. The pair of clips is drawn
     first, then their copies.
@@ -170,7 +175,7 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
     seeds = [constants["SEED"], constants["SET"], epoch if constants["REDRAW"] else 0]
     rng = np.random.default_rng(seeds)
     mixtures = data.mixtures["train"]
-    drawn = undersample(len(mixtures), len(data.singles["train"]), rng)
+    drawn = undersample(len(mixtures), constants["REPEAT"] * len(data.singles["train"]), rng)
     return pick_copies(mixtures[drawn], constants["OVERSAMPLE"], rng), drawn
 
 

@@ -28,6 +28,8 @@ SHIFTS = "shifts.csv.gz"  # of an audit: what the joint network predicted under 
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
 LATER_CONSTANTS = {  # what the first records, which lack them, were made with
+    "REPEAT": 1,
+    "COUNT_BY_LABELS": False,
     "SPEED": 0.0,
     "TILT": 0.0,
     "NOISE": False,

@@ -25,7 +25,7 @@ from pipeline.inference import timeline
 from pipeline.networks import features, heads, registry
 
 LONG_SECONDS = 6  # a recording beyond it gets a timeline
-BLOCK_SECONDS = 16  # of sound read at a time; so many windows go through the networks together
+BLOCK_SECONDS = 48  # of sound read at a time
 # A second softer than this, its mean apart, is silence: -66 dB of full scale. The loudest second of
 # the softest ESC-10 clip has more than twice as much, the rounding of a 16-bit file a fiftieth.
 SILENT_RMS = 5e-4
@@ -101,11 +101,38 @@ def silent_seconds(windows: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def predict(windows: np.ndarray, trained: dict, device: torch.device) -> Predicted:
+def logits_of(
+    network: nn.Module,
+    windows: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+    consecutive: bool,
+) -> torch.Tensor:
+    """Logits of some rows of windows, on the CPU: float32 (rows, outputs).
+
+    consecutive: the windows are of one recording, each a second after the one before. A network of
+    patches then gets each patch once, not with every window that it lies in.
+    """
+    if consecutive and hasattr(network, "of_windows"):
+        later = windows[1:, -windows.shape[1] // CLIP_SECONDS :]
+        waveform = torch.from_numpy(np.append(windows[0], later)).to(device)
+        return network.of_windows(waveform, len(windows)).cpu()[rows]
+    waveforms = levelled(torch.from_numpy(windows[rows]).to(device), network)
+    return heads.logits_of_waveforms(network, waveforms)
+
+
+def levelled(windows: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """Windows at the level at which a network learned; one with features of its own sees to it."""
+    return windows if hasattr(network, "features") else audio.level_rms(windows)
+
+
+def predict(
+    windows: np.ndarray, trained: dict, device: torch.device, consecutive: bool = False
+) -> Predicted:
     """Count the classes of windows, then classify them; what is silent goes to no network.
 
     windows: float32 (windows, CLIP_SECONDS * sample rate). trained: task -> (network, what its file
-    says), of `counter`, `single` and `two_label`, on the device.
+    says), of `counter`, `single` and `two_label`, on the device. consecutive: see `logits_of`.
     A window's scores are shares of one where it holds one class, of two where two.
     """
     classes = trained["counter"][1]["classes"]
@@ -115,19 +142,19 @@ def predict(windows: np.ndarray, trained: dict, device: torch.device) -> Predict
     count_scores = np.ones(len(windows), dtype=np.float32)
     labels = np.zeros((len(windows), len(classes)), dtype=bool)
     scores = np.zeros(labels.shape, dtype=np.float32)
-    waveforms = audio.level_rms(torch.from_numpy(windows).to(device))
-
-    def logits_of(task: str, rows: np.ndarray) -> torch.Tensor:
-        network = trained[task][0]
-        return network(features.features_of(network, waveforms[rows])).cpu()
-
+    counter = trained["counter"][0]
     if len(sounds):
-        chances = heads.SCORES_OF["counter"](logits_of("counter", sounds)).numpy()
+        of_counter = logits_of(counter, windows, sounds, device, consecutive)
+        chances = heads.scores_of_count(of_counter).numpy()
         counts[sounds], count_scores[sounds] = 1 + chances.argmax(axis=1), chances.max(axis=1)
     for count, task in ((1, "single"), (2, "two_label")):
-        rows = np.flatnonzero(counts == count)
+        rows, network = np.flatnonzero(counts == count), trained[task][0]
         if len(rows):
-            scores[rows] = heads.SCORES_OF[task](logits_of(task, rows)).numpy()
+            if network is counter:  # the joint network, whose last logits are those of the labels
+                logits = of_counter[counts[sounds] == count][:, -len(classes) :]
+            else:
+                logits = logits_of(network, windows, rows, device, consecutive)
+            scores[rows] = heads.SCORES_OF[task](logits).numpy()
             best = strategies.best_labels(scores[rows], count, classes)
             labels[rows] = [np.isin(classes, text.split("+")) for text in best]
     return Predicted(counts, count_scores, labels, scores, silent)
@@ -160,7 +187,9 @@ def answer(path: Path, trained: dict, device: torch.device) -> dict:
     content = trained["counter"][1]
     classes = content["classes"]
     found, seconds = predict_recording(
-        path, content["constants"]["SAMPLE_RATE"], partial(predict, trained=trained, device=device)
+        path,
+        content["constants"]["SAMPLE_RATE"],
+        partial(predict, trained=trained, device=device, consecutive=True),
     )
     spans = timeline.spans(found.labels, found.scores, found.silent, seconds, classes)
     row = {"seconds": seconds}
@@ -219,5 +248,5 @@ def frames_of(windows: torch.Tensor, network: nn.Module, n_fft: int) -> torch.Te
     magnitudes = features.stft_magnitude(windows, n_fft)[:, 0]
     attention = torch.zeros_like(magnitudes[:, 0])
     if registry.attends(network):
-        _, attention = heads.attention_of(network, audio.level_rms(windows), magnitudes.shape[2])
+        _, attention = heads.attention_of(network, levelled(windows, network), magnitudes.shape[2])
     return torch.cat([magnitudes, attention[:, None]], dim=1)

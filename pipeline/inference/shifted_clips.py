@@ -36,7 +36,7 @@ def predictions(
             shifted = shifts.shifted(clips, sample_rate, number - 1)
             waveforms = audio.level_rms(torch.from_numpy(shifted).to(stems))
         logits = heads.logits_of_waveforms(network, waveforms)
-        score_two = heads.SCORES_OF["counter"](logits[:, :2])[:, 1].numpy()
+        score_two = heads.scores_of_count(logits)[:, 1].numpy()
         is_two, scores = score_two > threshold, logits[:, 2:].numpy()
         found = strategies.joint_labels(scores, is_two, is_mixture, data.classes)
         tables.append(table.assign(shift=name, count=1 + is_two, score_two=score_two, **found))

@@ -17,6 +17,8 @@ from UNet_utils import audio_STFT_torch
 MASK_SHARE = 1 / 8  # of an axis that a mask hides at most
 TILT_SHARES = (1 / 80, 1)  # of half the sample rate, between which a tilt is so many dB
 NOISE_DB = (15, 60)  # below the clip
+TINY = 1e-3  # added to mel magnitudes before their logarithm
+QUIETER_DB = 30  # by which clips come softer, at most, to networks that level them themselves
 FADE_SHARE = 1 / 50  # of a clip in which its end fades into its beginning
 
 
@@ -97,12 +99,17 @@ def augmented_features(
         waveforms = audio.level_rms(tilted(waveforms, constants["TILT"]))
     if constants.get("NOISE"):
         waveforms = audio.level_rms(with_white_noise(waveforms))
+    if hasattr(network, "features"):
+        softer_db = QUIETER_DB * torch.rand(len(rows), 1, device=stems.device)
+        waveforms = waveforms * 10 ** (-softer_db / 20)
     spectrograms = features_of(network, waveforms)
     if not constants["MASK"]:
         return spectrograms
-    # Hidden is what carries nothing: no magnitude, and of a logarithm the clip's mean.
-    hidden = spectrograms.mean(dim=(1, 2, 3), keepdim=True) if hasattr(network, "features") else 0
-    return masked(spectrograms - hidden) + hidden
+    if not hasattr(network, "features"):
+        return masked(spectrograms)
+    # Of what the logarithm is taken, no magnitude would be a mark of its own.
+    typical = (spectrograms + TINY).log().mean(dim=(1, 2, 3), keepdim=True).exp()
+    return masked(spectrograms - typical) + typical
 
 
 def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:

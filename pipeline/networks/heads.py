@@ -1,6 +1,5 @@
 """The last layer of a network, its head: logits of many clips, scores, the threshold of two."""
 
-import copy
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,46 @@ from pipeline.networks import features
 
 EVALUATION_BATCH = 64
 MOST_LOGIT = 100  # by which a counter's threshold is moved: of one that knows nothing it is 0 or 1
+
+
+class CountByLabels(nn.Linear):
+    """A counter's last layer that counts by the class labels, too.
+
+    Its outputs: the logits of one and of two, behind them those of the labels. To that of one it
+    adds what speaks for any single label, to that of two what speaks for any pair. So the softmax
+    of the first two is the chance of one and of two where every set of one or two labels weighs as
+    the exponential of its summed logits and of its count's (see `loop.labels_loss`).
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """float (clips, values) -> (clips, 2 + classes)."""
+        counts, labels = super().forward(values).tensor_split((2,), dim=1)
+        of_two = pair_logits(labels).logsumexp(dim=1)
+        return torch.cat([counts + torch.stack([labels.logsumexp(dim=1), of_two], 1), labels], 1)
+
+
+def count_by_labels(counter: nn.Module) -> None:
+    """Make a counter with a label head count by it, too: CountByLabels becomes its last layer."""
+    replace_last(counter, CountByLabels, *counter.dense[-1].parameters())
+
+
+def replace_last(network: nn.Module, kind: type, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give a network another last layer, nn.Linear or one of its kind, of copies of these."""
+    last = kind(weight.shape[1], weight.shape[0], device="meta")
+    last.weight, last.bias = (nn.Parameter(value.detach().clone()) for value in (weight, bias))
+    network.dense[-1] = last
+
+
+def slopes(last: nn.Linear, logits: torch.Tensor) -> torch.Tensor:
+    """How much the second logit over the first grows with each of the sums that a last layer makes,
+    before it counts by labels: float32 (clips, outputs). logits: what it gave.
+    """
+    found = torch.zeros_like(logits)
+    found[:, 0], found[:, 1] = -1, 1
+    if isinstance(last, CountByLabels):
+        labels = logits[:, 2:]
+        found[:, 2:] = scores_of_two(labels) - torch.softmax(labels, dim=1)
+    return found
 
 
 @torch.no_grad()
@@ -36,22 +75,17 @@ def cut_label_head(counter: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def keep_logits(network: nn.Module, kept: slice) -> None:
-    """Leave of a network's last layer these logits."""
-    last = network.dense[-1]
-    for name, value in list(last.named_parameters()):
-        setattr(last, name, nn.Parameter(value[kept].detach().clone()))
-    last.out_features = len(last.bias)
+    """Leave of a network's last layer these logits; it no longer counts by labels."""
+    replace_last(network, nn.Linear, *(value[kept] for value in network.dense[-1].parameters()))
 
 
-def join_label_head(counter: nn.Module, label_head: dict[str, torch.Tensor]) -> nn.Module:
-    """A counter's network with the logits of the class labels behind the count's two again."""
-    network = copy.deepcopy(counter)
-    last = network.dense[-1]
-    for name, value in label_head.items():
-        kept = getattr(last, name).detach()
-        setattr(last, name, nn.Parameter(torch.cat([kept, value.to(kept)])))
-    last.out_features = len(last.bias)
-    return network
+def join_label_head(counter: nn.Module, label_head: dict[str, torch.Tensor]) -> None:
+    """Put the logits of the class labels behind a counter's two again."""
+    last = counter.dense[-1]
+    whole = [
+        torch.cat([value, label_head[name].to(value)]) for name, value in last.named_parameters()
+    ]
+    replace_last(counter, nn.Linear, *whole)
 
 
 def pair_logits(logits: torch.Tensor) -> torch.Tensor:
@@ -71,9 +105,14 @@ def scores_of_two(logits: torch.Tensor) -> torch.Tensor:
     return scores.index_add_(1, first, chances).index_add_(1, second, chances)
 
 
+def scores_of_count(logits: torch.Tensor) -> torch.Tensor:
+    """The chance of one and of two, (clips, 2), of a counter's logits: the first two."""
+    return torch.softmax(logits[:, :2], dim=1)
+
+
 # Task -> what makes scores of its logits: shares of one, of the two-label classifier of two.
 SCORES_OF = {
-    "counter": partial(torch.softmax, dim=1),
+    "counter": scores_of_count,
     "single": partial(torch.softmax, dim=1),
     "two_label": scores_of_two,
 }

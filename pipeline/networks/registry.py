@@ -1,6 +1,7 @@
 """Networks: new ones by their name, trained ones from their file, on a device."""
 
 import inspect
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,12 +13,14 @@ from crs_lib import InputError
 from pipeline.data import audio
 from pipeline.evaluation import run_records
 from pipeline.files import provenance
-from pipeline.networks import cpu_speed, weights_file, yamnet
+from pipeline.networks import cpu_speed, heads, weights_file, yamnet
 from pipeline.networks.logmel import LogMel
 from pipeline.settings import command_line
 from pipeline.settings.good_values import GOOD_VALUES, why_bad
 
 DEVICES = ("cpu", "cuda", "mps")
+CPU_INFO = Path("/proc/cpuinfo")  # Linux alone has it
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, of which AMX; of ARM
 # A new network by its name, of nb_outputs, nb_bins, nb_frames, sample_rate. Its last layer is
 # `dense[-1]`, which `cut_label_head` shortens.
 NETWORKS = {
@@ -50,6 +53,14 @@ def choose_device(name: str, threads: int = 0) -> torch.device:
     if device.type == "cpu":
         cpu_speed.keep_memory()
     return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 by itself: without that it takes longer, not less."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = CPU_INFO.read_text(encoding="utf-8").split() if CPU_INFO.exists() else []
+    return device.type == "cpu" and not BF16_FLAGS.isdisjoint(flags)
 
 
 def machine(device: torch.device) -> dict:
@@ -89,6 +100,7 @@ def load_network(
 ) -> tuple[nn.Module, dict]:
     """A trained network in evaluation mode, and what weights_file.save_weights wrote of it.
 
+    Behind a counter's two logits stand those of the class labels, if it learned them.
     dataset: the root it is to be tested on, empty where there is none.
     Raises InputError if the file is missing (naming the script that trains it, but of the shipped
     weights those that are there: nobody is to train into their folder), damaged, of another set or
@@ -142,6 +154,10 @@ def load_network(
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from None
     if not all(value.isfinite().all() for value in network.state_dict().values()):
         raise InputError(f"{path}: some of the weights are no finite numbers: train again")
+    if content["label_head"]:
+        heads.join_label_head(network, content["label_head"])
+    if constants["COUNT_BY_LABELS"]:
+        heads.count_by_labels(network)
     return network.eval(), content
 
 
@@ -166,6 +182,25 @@ def load_networks(
     if len(kinds) > 1:
         raise InputError(f"{models}: the weights were trained on different classes or data")
     return networks
+
+
+def joined(networks: dict[str, tuple[nn.Module, dict]]) -> dict[str, tuple[nn.Module, dict]]:
+    """The same, but the counter's network in place of classifiers that are the rest of it: a joint
+    network, whose last logits are those of the labels, is to be run once.
+    """
+    counter, _ = networks["counter"]
+
+    def is_part(network: nn.Module) -> bool:
+        whole, part = counter.state_dict(), network.state_dict()
+        return whole.keys() == part.keys() and all(
+            torch.equal(value[-len(part[name]) :] if value.ndim else value, part[name])
+            for name, value in whole.items()
+        )
+
+    return {
+        task: (counter if is_part(network) else network, content)
+        for task, (network, content) in networks.items()
+    }
 
 
 def attends(network: nn.Module) -> bool:

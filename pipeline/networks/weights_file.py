@@ -60,15 +60,20 @@ def save_weights(
 
 
 def read_weights(path: Path) -> dict:
-    """What save_weights wrote; no code in it is run. Raises InputError if it cannot be read."""
+    """What save_weights wrote; no code in it is run. Raises InputError if it cannot be read.
+
+    Constants that it lacks, of an earlier version, have the values that it was made with.
+    """
     try:
-        return read(path, WEIGHTS_KINDS, path.parent)
+        content = read(path, WEIGHTS_KINDS, path.parent)
     except run_records.OldFormat:
         raise
     except InputError as error:
         raise InputError(
             f"{error}: not weights that can be read: remove it and train again"
         ) from None
+    content["constants"] = {**run_records.LATER_CONSTANTS, **content["constants"]}
+    return content
 
 
 def load_checked(path: Path) -> dict:

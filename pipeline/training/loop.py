@@ -183,7 +183,6 @@ def take_label_head(
             f"{crs_lib.COUNTER}.py", **{name: constants[name] for name in names}
         )
         raise InputError(f"the counter of {content['run']} learned no such labels: run  {redo}")
-    counter = heads.join_label_head(counter, content["label_head"])
     heads.keep_logits(counter, slice(2, None))
     network.load_state_dict(counter.state_dict())
     logits = heads.logits_of(network, stems, validation_rows)
@@ -276,14 +275,13 @@ def finish(
     history: list[dict],
     best: dict,
     draw_plots: Callable[[], None],
-    label_head: dict | None = None,
     **more: object,
 ) -> None:
     """Write the weights, plots and tables of a training, run.json last; print the figures.
 
     So a run that was killed on the way is not taken for a finished one.
     figures: of `metrics`, of the test predictions. validation: see `validation_table`.
-    label_head: of a counter, what `heads.cut_label_head` cut off. more: what else run.json holds.
+    more: what else run.json holds. A counter's label head is cut off, and kept if it learned.
     """
     device = next(network.parameters()).device
     record = run_records.make_record(
@@ -297,8 +295,10 @@ def finish(
         **more,
     )
     measured = {"test": record["test"], "validation": best}
-    weights = weights_file.save_weights(run, network, classes, measured, label_head or {})
     draw_plots()
+    label_head = heads.cut_label_head(network) if run.script == crs_lib.COUNTER else {}
+    learned = label_head if run.constants.get("LABELS_WEIGHT") else {}
+    weights = weights_file.save_weights(run, network, classes, measured, learned)
     run_records.write_run(run, record, predictions, validation)
     for name, value in record["test"].items():
         low, high = record["test_interval"][name]
