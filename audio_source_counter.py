@@ -34,6 +34,7 @@ DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another 
 RESULTS = "results"  # run folders
 MODELS = "models"  # finished weights
 SET = 1  # division set, 1 to 10
+ALL_CLIPS = False  # train on every clip, whatever its set, and test nothing
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
@@ -48,6 +49,7 @@ NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
 MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 LABELS_WEIGHT = 1.0  # of the class labels, an auxiliary task beside the count; 0: none
 COUNT_BY_LABELS = False  # count by the logits of the labels, too
+THRESHOLD = 0.5  # with ALL_CLIPS, where none is chosen: the score of two above which it counts two
 EPOCHS = 20  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips
@@ -64,6 +66,8 @@ THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
 CONSTANTS = command_line.constants_from_command_line(globals())
+if ALL_CLIPS:
+    SET = CONSTANTS["SET"] = crs_lib.ALL_CLIPS
 
 SELECT_BY = "accuracy_balanced"  # the validation figure that picks the epoch
 
@@ -123,7 +127,7 @@ def plot_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData
     waveforms = features.waveforms_of(stems, few)
     spectrograms = features.stft_magnitude(waveforms, N_FFT)
     logits, attentions = heads.attention_of(network, waveforms, spectrograms.shape[3])
-    counts = logits.argmax(dim=1) + 1
+    counts = logits[:, :2].argmax(dim=1) + 1
     clips = set_data.recordings_of(data.stems, few)["clip"]
     titles = [
         f"{clip}: {1 + two}, counted {count}"
@@ -144,7 +148,7 @@ def main() -> None:
     test_rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
 
     # 2. Over- and undersampling: `draw` gives each epoch as many mixtures as singles.
-    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
+    print(f"{set_data.set_in_words(SET)}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = features.load(data.stems, SAMPLE_RATE, device)
@@ -168,7 +172,7 @@ def main() -> None:
     )
     outputs = ["one", "two", *data.classes]
     validation = loop.validation_table(logits, validation_rows, data, outputs)
-    heads.move_threshold(network, best["val_threshold"])
+    heads.move_threshold(network, best.get("val_threshold", THRESHOLD))
     table = predictions(heads.logits_of(network, stems, test_rows), test_rows, data)
     more = {}
     if TEST_UNSELECTED:

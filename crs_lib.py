@@ -12,6 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent  # where the scripts lie
 PARTS = ("train", "val", "test")
+ALL_CLIPS = 0  # in place of a set's number: every clip is one to train on
 # The scripts that leave runs: their folders and weights are called after them.
 COUNTER = "audio_source_counter"
 SINGLE = "sep_opt_isocc_single_volnorm_STFT"
@@ -91,8 +92,9 @@ def division_txt(folder: Path, set_number: int, part: str) -> Path:
 
 
 def run_name(script: str, model: str, set_number: int, sample_rate: int) -> str:
-    """What run folders and weights are called: script, model, set and rate."""
-    return f"{script}_{model}_set{set_number}_{rate_tag(sample_rate)}"
+    """What run folders and weights are called: script, model, set (`all`: ALL_CLIPS) and rate."""
+    clips = "all" if set_number == ALL_CLIPS else f"set{set_number}"
+    return f"{script}_{model}_{clips}_{rate_tag(sample_rate)}"
 
 
 def flow_model(counter_model: str, classifier_model: str) -> str:

@@ -39,12 +39,14 @@ DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another 
 RESULTS = "results"  # run folders
 MODELS = "models"  # finished weights
 SET = 1  # division set, 1 to 10
+ALL_CLIPS = False  # train on every clip, whatever its set, and test nothing
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
 REPEAT = 1  # times that an epoch takes each of them
 TRAIN_ON = "mixtures"  # mixtures, or both: singles and mixtures, the no-counter baseline
 BOTH_KINDS = True  # learn from single clips and mixtures, the number of classes given
+THRESHOLD = 0.5  # of `both` with ALL_CLIPS, where none is chosen: of the second label's score
 SHARED = False  # take the label head of the counter (joint network) of this MODEL, train nothing
 MODEL = "isocc"  # the network, one of pipeline/networks/registry.py
 REDRAW = True  # draw other mixtures each epoch; --no-redraw keeps those of the first
@@ -70,6 +72,8 @@ THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 TEST_UNSELECTED = False  # also test the training mixtures that were never drawn
 CONSTANTS = command_line.constants_from_command_line(globals())
+if ALL_CLIPS:
+    SET = CONSTANTS["SET"] = crs_lib.ALL_CLIPS
 
 BOTH = TRAIN_ON == "both"
 SELECT_BY = "exact_match_balanced" if BOTH else "exact_pair"  # what picks the epoch
@@ -141,7 +145,7 @@ def main() -> None:
     )
 
     # 2. Undersampling: `draw` gives each epoch as many mixtures as there are singles.
-    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
+    print(f"{set_data.set_in_words(SET)}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = features.load(data.stems, SAMPLE_RATE, device)
@@ -177,7 +181,7 @@ def main() -> None:
 
     def test(test_rows: np.ndarray) -> pd.DataFrame:
         logits = heads.logits_of(network, stems, test_rows)
-        return predictions(logits, test_rows, data, best.get("val_threshold"))
+        return predictions(logits, test_rows, data, best.get("val_threshold", THRESHOLD))
 
     table = test(test_rows)
     if TEST_UNSELECTED:

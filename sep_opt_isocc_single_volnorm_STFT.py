@@ -31,6 +31,7 @@ DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another 
 RESULTS = "results"  # run folders
 MODELS = "models"  # finished weights
 SET = 1  # division set, 1 to 10
+ALL_CLIPS = False  # train on every clip, whatever its set, and test nothing
 SAMPLE_RATE = 4000  # Hz, of the folder 0_downsampling.py made
 N_FFT = 256  # STFT window in samples
 OVERSAMPLE = 5  # files per single clip, itself included: the folder 0_pitch_oversample_4k.py made
@@ -60,6 +61,8 @@ BF16 = False  # train in bfloat16 where PyTorch deems it safe: faster on CPUs an
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 RESUME = False  # go on with the newest unfinished run of the same constants
 CONSTANTS = command_line.constants_from_command_line(globals())
+if ALL_CLIPS:
+    SET = CONSTANTS["SET"] = crs_lib.ALL_CLIPS
 
 SELECT_BY = "accuracy"  # the validation figure that picks the epoch
 
@@ -89,7 +92,7 @@ def main() -> None:
     labels = torch.tensor(data.stems["class_index"].to_numpy(copy=True), device=device)
 
     # 2. Oversampling: every training clip comes with its pitch-shifted copies.
-    print(f"set {SET}: {set_data.in_words(draw(0, data), data)} an epoch")
+    print(f"{set_data.set_in_words(SET)}: {set_data.in_words(draw(0, data), data)} an epoch")
 
     # 3. Load.
     stems = features.load(data.stems, SAMPLE_RATE, device)

@@ -13,6 +13,7 @@ from pipeline.networks import registry
 
 CPU = torch.device("cpu")
 COUNTER, SINGLE, TWO = crs_lib.COUNTER, crs_lib.SINGLE, crs_lib.TWO_LABEL
+SCRIPTS = (COUNTER, SINGLE, TWO)
 NOTHING = (0, 0, "", "")  # asked for: set, rate, counter's network, classifiers'
 
 
@@ -47,6 +48,7 @@ def test_kinds_are_read_off_the_names(tmp_path):
         f"{TWO}_isocc_both_set3_8k.pt",
         f"{TWO}_asc_both_set1_4k.pt",
     ]
+    names += [f"{COUNTER}_yamnet_all_16k.pt", f"{COUNTER}_asc_all2_4k.pt"]
     names += [f"{COUNTER}_asc_set2_1.2.3k.pt", f"x{COUNTER}_asc_set2_4k.pt", f"{COUNTER}_asc_4k.pt"]
     names += [
         f"{COUNTER}_asc_set4_4k.pt.part",
@@ -59,7 +61,7 @@ def test_kinds_are_read_off_the_names(tmp_path):
         script: sorted(choose_weights.kinds_of(str(tmp_path), script)) for script in (COUNTER, TWO)
     }
     assert kinds == {
-        COUNTER: [("asc", 1, 4000), ("logmel", 10, 22_050)],
+        COUNTER: [("asc", 1, 4000), ("logmel", 10, 22_050), ("yamnet", 0, 16_000)],
         TWO: [("isocc", 3, 8000)],
     }
     assert choose_weights.kinds_of(str(tmp_path), SINGLE) == []
@@ -69,6 +71,16 @@ def test_the_only_weights_are_taken_whatever_they_are(loaded):
     names = [f"{COUNTER}_logmel_set7_22.05k", f"{SINGLE}_asc_set7_22.05k", f"{TWO}_asc_set7_22.05k"]
     names += [f"{TWO}_isocc_both_set3_8k"]  # of none that labels
     assert loaded(names) == (7, 22_050, "logmel", "asc")
+
+
+def test_weights_of_all_clips_go_before_those_of_a_set(loaded):
+    names = [
+        f"{script}_yamnet_{clips}_16k"
+        for clips in ("all", "set2")
+        for script in (COUNTER, SINGLE, TWO)
+    ]
+    assert loaded(names) == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "yamnet")
+    assert loaded([], 2, 0, "", "") == (2, 16_000, "yamnet", "yamnet")
 
 
 def test_what_is_asked_for_is_taken_though_it_be_missing(loaded):

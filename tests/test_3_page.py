@@ -308,7 +308,8 @@ def test_the_constants_of_the_app_reach_the_page(page, monkeypatch, tmp_path, ha
     assert (app.MODELS, app.SET, app.SAMPLE_RATE) == ("pretrained", 0, 0)
     assert app.COUNTER_MODEL == app.CLASSIFIER_MODEL == ""
     monkeypatch.setattr(app.registry, "choose_device", lambda *given: asked.append(given) or CPU)
-    monkeypatch.setattr(app.choose_weights, "load", lambda *given: asked.append(given) or "trained")
+    monkeypatch.setattr(app.choose_weights, "load", lambda *given: asked.append(given) or "apart")
+    monkeypatch.setattr(app.registry, "joined", {"apart": "trained"}.get)
     monkeypatch.setattr(page, "page", lambda *given: asked.append(given) or "blocks")
     monkeypatch.setattr(page, "serve", lambda *given: asked.append(given))
     folder = tmp_path / "esc10_rename"

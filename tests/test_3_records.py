@@ -100,7 +100,8 @@ def test_the_stamps_are_of_the_data_that_is_read(tmp_path):
 def test_where_and_how_fast_a_run_runs_is_no_other_work():
     passing = {"RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED"}
     constants = {name: name for name in passing} | {"SET": 1, "DATASET": "d"}
-    later = {"SPEED": 0.0, "TILT": 0.0, "NOISE": False}
+    later = {"SPEED": 0.0, "TILT": 0.0, "NOISE": False, "ALL_CLIPS": False, "THRESHOLD": 0.5}
+    later |= {"REPEAT": 1, "COUNT_BY_LABELS": False}
     later |= {"ENCODER_RATE": 0.3, "LAYER_DECAY": 1.0, "FROZEN": 0, "KEEP": 0.0}
     assert run_records.work_of(constants) == {"SET": 1, "DATASET": "d", **later}
     assert run_records.work_of({"SPEED": 0.25}) == {**later, "SPEED": 0.25}

@@ -10,6 +10,7 @@ import pytest
 import tiny_set
 import torch
 
+import crs_lib
 from crs_lib import InputError
 from pipeline.data import audio, set_data
 from pipeline.files import provenance
@@ -98,6 +99,22 @@ def test_validation_and_test_are_not_taken_for_each_other(made):
     assert sizes == {"train": 3 * 10 * 3, "val": 6, "test": 3}
     sizes = {part: len(rows) for part, rows in choose(made[0], 7, 2).mixtures.items()}
     assert sizes == {"train": 3 * 100, "val": 3, "test": 3 * 4}
+
+
+def test_of_all_clips_every_clip_and_every_mixture_is_to_train_on(made):
+    """The table's columns of the sets are not even read."""
+    data = choose(made[0], crs_lib.ALL_CLIPS)
+    some = choose(made[0], 2)
+    originals = data.stems[data.stems["copy"] == 0]
+    assert sorted(originals["file"]) == sorted(some.stems[some.stems["copy"] == 0]["file"])
+    assert set(data.stems["part"]) == {"train"} and len(data.stems) == 3 * len(originals)
+    names = np.array(stem_names(data))
+    found = {tuple(names[row]) for row in data.mixtures["train"]}
+    pairs = combinations(originals.itertuples(), 2)
+    expected = {(a.file.stem, b.file.stem) for a, b in pairs if a.class_name != b.class_name}
+    assert found == expected and len(data.mixtures["train"]) == len(expected)
+    for part in ("val", "test"):
+        assert data.singles[part].shape == data.mixtures[part].shape == (0, 2)
 
 
 def test_four_classes_have_six_pairs(tmp_path):

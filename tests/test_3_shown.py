@@ -263,6 +263,7 @@ def test_the_constants_choose_networks_and_form(script, monkeypatch, capsys, tmp
     monkeypatch.setattr(
         script.choose_weights, "load", lambda *given: asked.append(given) or TRAINED
     )
+    monkeypatch.setattr(script.registry, "joined", lambda trained: trained)
     monkeypatch.setattr(script.registry, "choose_device", lambda *given: asked.append(given) or CPU)
     values = {"MODELS": "m", "SET": 3, "SAMPLE_RATE": 8000, "COUNTER_MODEL": "asc"}
     values |= {"CLASSIFIER_MODEL": "logmel", "DEVICE": "cuda:1", "THREADS": 2}
@@ -309,6 +310,7 @@ def test_what_cannot_be_written_is_refused_before_a_network_is_loaded(
 def test_what_is_only_printed_may_share_a_name(script, monkeypatch, capsys):
     monkeypatch.setattr(classify, "answer", answered)
     monkeypatch.setattr(script.choose_weights, "load", lambda *given: TRAINED)
+    monkeypatch.setattr(script.registry, "joined", lambda trained: trained)
     monkeypatch.setattr(script.registry, "choose_device", lambda *given: CPU)
     monkeypatch.setattr(script, "RECORDINGS", ["x/a.wav", "y/a.wav"])
     assert script.main() == 0

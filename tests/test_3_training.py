@@ -31,6 +31,7 @@ CONSTANTS = {
     "AVERAGE": 0.5,
     "SEED": 3,
     "BF16": False,
+    "ALL_CLIPS": False,
     "OVERSAMPLE": 1,
 }
 CLASSES = ["ant", "bee", "cat"]
@@ -196,6 +197,18 @@ def test_of_equal_figures_the_lower_loss_is_better(tmp_path, problem):
     row = {"val_good": 0.5, "val_loss": 2.0}
     assert loop.rank(row, "good") > loop.rank({**row, "val_loss": 3.0}, "good")
     assert loop.rank(row, "good") < loop.rank({"val_good": 0.6, "val_loss": 9}, "good")
+
+
+def test_without_validation_clips_the_last_epoch_is_taken(tmp_path, problem):
+    """Its weights are those that the last epoch has where it is the best, too."""
+    stems, labels, rows, validation_rows = problem
+    none = (stems, labels, rows, validation_rows[:0])
+    network, history, best, logits = fit(tmp_path / "a", none, pytest.fail, EPOCHS=3, PATIENCE=1)
+    assert logits.shape == (0, 3) and best == history[-1] and best["epoch"] == 2
+    assert [list(row) for row in history] == 3 * [["epoch", "train_loss", "seconds"]]
+    better = iter(range(3))
+    validated, *_ = fit(tmp_path / "b", problem, lambda _: {"good": next(better)}, EPOCHS=3)
+    assert torch.equal(validated.dense[0].weight, network.dense[0].weight)
 
 
 @pytest.mark.parametrize(("patience", "nb_epochs"), [(1, 3), (2, 4), (3, 5), (4, 8)])

@@ -19,6 +19,7 @@ from conftest import COUNTER, SINGLE, TWO_LABEL, load_script, only_run
 import crs_lib
 from pipeline.data import set_data
 from pipeline.evaluation import plots, run_records
+from pipeline.inference import choose_weights
 from pipeline.networks import features, heads, registry, weights_file
 from pipeline.training import loop
 
@@ -147,6 +148,41 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     right = (found["count"] == 2) if task == "counter" else (found["pair"] == found["truth"])
     share = record["unselected"]["accuracy" if task == "counter" else "exact_pair"]
     assert share == pytest.approx(right.mean())
+
+
+def test_all_clips_are_trained_on_and_none_is_tested(root, tmp_path, here):
+    """The joint network of a counter by labels, its classifiers, the no-counter baseline."""
+    flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE[:2]]
+    flags += ["--model", "asc", "--oversample", 2, "--all-clips"]
+    missing = here(SINGLE, *flags, "--shared")
+    assert "audio_source_counter_asc_all_2k.pt is missing: run  python audio_source" in missing
+    assert "--all-clips" in missing and "--set" not in missing
+    counter = [COUNTER, "--epochs", 2, "--repeat", 2, "--count-by-labels", "--threshold", 0.8]
+    shared = ([SINGLE, "--shared"], [TWO_LABEL, "--shared"])
+    baseline = [TWO_LABEL, "--train-on", "both", "--epochs", 1]
+    for script, *more in (counter, *shared, baseline):
+        out = here(script, *flags, *more, status=0)
+        nb = 156 if script == COUNTER else 78
+        assert f"all clips: {nb} training singles and {nb} of 507 mixtures" in out
+    names = sorted(path.name.removesuffix(".pt") for path in (tmp_path / "m").glob("*.pt"))
+    assert names == [
+        "audio_source_counter_asc_all_2k",
+        "sep_opt_isocc_multi_random_volnorm_STFT_asc_all_2k",
+        "sep_opt_isocc_multi_random_volnorm_STFT_asc_both_all_2k",
+        "sep_opt_isocc_single_volnorm_STFT_asc_all_2k",
+    ]
+    for name in names:
+        (folder,) = tmp_path.glob(f"*_{name}")
+        record = json.loads((folder / "run.json").read_text())
+        assert record["test"] == record["test_interval"] == {} and record["set"] == 0
+        assert not [key for row in record["history"] for key in row if key.startswith("val")]
+        assert not list(folder.glob("*.png"))
+        assert len(run_records.read_predictions(folder)) == 0
+    trained = choose_weights.load(str(tmp_path / "m"), 0, 0, "", "", CPU)
+    joint = registry.joined(trained)
+    assert {network for network, _ in joint.values()} == {trained["counter"][0]}
+    last = trained["counter"][0].dense[-1]
+    assert isinstance(last, heads.CountByLabels)
 
 
 @pytest.mark.parametrize(("script", "task"), [(SINGLE, "single"), (TWO_LABEL, "two_label")])

@@ -32,7 +32,8 @@ class SetData(NamedTuple):
 def choose_files(
     dataset: str, division_flag: str, set_number: int, sample_rate: int, oversample: int
 ) -> SetData:
-    """Choose the files of a set and what they are; nothing is loaded yet.
+    """Choose the files of a set and what they are; nothing is loaded yet. Of ALL_CLIPS every clip
+    is one to train on.
 
     Raises InputError, naming the script to run, if an earlier step's output is missing.
     """
@@ -50,7 +51,10 @@ def choose_files(
     redo_table = command_line.command("0_2mix_csv.py", **here)
     redo = command_line.command("0_txt_div.py", DATASET=dataset, DIVISION_DIR=division_flag)
     classes, numbers = esc10_data.class_numbers(originals)
-    division = esc10_data.read_division(texts, set_number, numbers, redo)
+    if set_number == crs_lib.ALL_CLIPS:
+        division = {"train": list(numbers), "val": [], "test": []}
+    else:
+        division = esc10_data.read_division(texts, set_number, numbers, redo)
     fingerprint = provenance.division_fingerprint(texts)
     for output, script in steps.items():
         again = command_line.command(script, **here)
@@ -63,7 +67,8 @@ def choose_files(
         singles[part] = np.column_stack([rows, np.full(len(rows), NO_STEM)])
         mixtures[part] = choose_mixtures(table, set_number, part, stems)
         nb_mixtures = math.comb(len(classes), 2) * len(division[part]) ** 2
-        if nb_mixtures == 0 or len(mixtures[part]) != nb_mixtures or mixtures[part].min() < 0:
+        fits = len(mixtures[part]) == nb_mixtures and mixtures[part].min(initial=0) >= 0
+        if not fits or (nb_mixtures == 0 and set_number != crs_lib.ALL_CLIPS):
             raise InputError(
                 f"{crs_lib.mixes_csv(dataset)} does not fit the clips and the division: "
                 f"run  {redo_table}  first"
@@ -74,11 +79,13 @@ def choose_files(
 def read_mixes(dataset: str, set_number: int, redo: str) -> pd.DataFrame:
     """What one set needs of the mixture table: of millions of rows the rest would fill gigabytes.
 
-    redo: the command that writes the table. Returns A_class, A_num, B_class, B_num and the column
-    of the set. Raises InputError if a column is missing or holds something else.
+    set_number: ALL_CLIPS needs the column of none. redo: the command that writes the table.
+    Returns A_class, A_num, B_class, B_num and the column of the set. Raises InputError if a column
+    is missing or holds something else.
     """
     columns = {"A_class": "category", "A_num": int, "B_class": "category", "B_num": int}
-    columns[f"set{set_number}"] = np.int8
+    if set_number != crs_lib.ALL_CLIPS:
+        columns[f"set{set_number}"] = np.int8
     path = crs_lib.mixes_csv(dataset)
     try:
         return pd.read_csv(path, usecols=list(columns), dtype=columns)
@@ -133,7 +140,10 @@ def choose_mixtures(
 
     table: as read_mixes has it. A clip that `stems` lacks in this part is row -1.
     """
-    table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
+    if set_number != crs_lib.ALL_CLIPS:
+        table = table[table[f"set{set_number}"] == esc10_data.DIVISION_CODES[part]]
+    elif part != "train":
+        table = table[:0]
     originals = stems[(stems["copy"] == 0) & (stems["part"] == part)]
     row_of = pd.Series(
         originals.index, index=pd.MultiIndex.from_frame(originals[["class_name", "number"]])
@@ -182,6 +192,11 @@ def draw_mixtures(data: SetData, constants: dict, epoch: int) -> tuple[np.ndarra
 def is_mixture(rows: np.ndarray) -> np.ndarray:
     """Which rows have a second stem: bool (clips,)."""
     return rows[:, 1] != NO_STEM
+
+
+def set_in_words(set_number: int) -> str:
+    """What trains: a set, or all clips."""
+    return "all clips" if set_number == crs_lib.ALL_CLIPS else f"set {set_number}"
 
 
 def in_words(rows: np.ndarray, data: SetData) -> str:

@@ -28,6 +28,8 @@ SHIFTS = "shifts.csv.gz"  # of an audit: what the joint network predicted under 
 # Constants that do not make it other work: a run may go on elsewhere, or with other threads.
 PASSING_CONSTANTS = ("RESULTS", "MODELS", "RESUME", "DEVICE", "THREADS", "TEST_UNSELECTED")
 LATER_CONSTANTS = {  # what the first records, which lack them, were made with
+    "ALL_CLIPS": False,
+    "THRESHOLD": 0.5,
     "REPEAT": 1,
     "COUNT_BY_LABELS": False,
     "SPEED": 0.0,
@@ -218,9 +220,9 @@ def make_record(
     """The record of a run, the content of run.json.
 
     figures: of `metrics`, of the predictions. more: what else belongs into run.json.
-    Its `test` holds each figure, its `test_interval` the 95 % interval.
+    Its `test` holds each figure, its `test_interval` the 95 % interval; of no predictions nothing.
     """
-    found = metrics.with_intervals(figures, [predictions])
+    found = metrics.with_intervals(figures, [predictions]) if len(predictions) else {}
     return {
         **header(run, machine_used),
         "seconds": seconds,

@@ -50,6 +50,8 @@ def load(
         found = sorted(found.unique().tolist())
         if given or not found:
             return given or usual
+        if name == "SET" and crs_lib.ALL_CLIPS in found:
+            return crs_lib.ALL_CLIPS  # what heard most
         if len(found) > 1:
             choice = f"{command_line.flag_of(name)} {' or '.join(map(str, found))}"
             raise InputError(f"{models} holds several weights: choose with  {choice}")
@@ -71,7 +73,10 @@ def kinds_of(models: str, script: str) -> list[tuple[str, int, int]]:
 
     No-counter baselines are left out.
     """
-    name = re.compile(rf"{script}_(\w+)_set(\d+)_(\d+(?:\.\d+)?)k\.pt")
+    name = re.compile(rf"{script}_(\w+)_(?:set(\d+)|all)_(\d+(?:\.\d+)?)k\.pt")
     found = filter(None, (name.fullmatch(path.name) for path in Path(models).glob("*.pt")))
-    kinds = [(word[1], int(word[2]), round(1000 * float(word[3]))) for word in found]
+    kinds = [
+        (model, int(number or crs_lib.ALL_CLIPS), round(1000 * float(rate)))
+        for model, number, rate in (word.groups() for word in found)
+    ]
     return [kind for kind in kinds if not kind[0].endswith(crs_lib.BOTH)]

@@ -122,6 +122,8 @@ SCORES_OF = {
 def logits_of(network: nn.Module, stems: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     """Logits of many rows, in evaluation mode, on the CPU: float32 (clips, outputs)."""
     network.eval()
+    if len(rows) == 0:
+        return torch.zeros(0, network.dense[-1].out_features)
     starts = range(0, len(rows), EVALUATION_BATCH)
     logits = []
     for start in starts if len(rows) < 5000 else tqdm(starts, "test", disable=None):

@@ -111,7 +111,7 @@ def load_network(
     wanted = {
         "DATASET": dataset or "dataset",
         "MODELS": models,
-        "SET": set_number,
+        **({"SET": set_number} if set_number != crs_lib.ALL_CLIPS else {"ALL_CLIPS": True}),
         "SAMPLE_RATE": sample_rate,
         "MODEL": model.removesuffix(crs_lib.BOTH),
         **({"TRAIN_ON": "both"} if model.endswith(crs_lib.BOTH) else {}),
@@ -126,7 +126,7 @@ def load_network(
     provenance.need(path, f"{script}.py", **wanted)
     content = weights_file.read_weights(path)
     constants = content["constants"]
-    for name in ("SET", "SAMPLE_RATE", "N_FFT"):
+    for name in ("SAMPLE_RATE", "N_FFT"):
         if reason := why_bad(name, constants.get(name), GOOD_VALUES[name]):
             raise InputError(f"{path}: its {name} is {reason}")
     if (constants["SET"], constants["SAMPLE_RATE"]) != (set_number, sample_rate):

@@ -139,13 +139,11 @@ def fit(
         train_loss = total.item() / len(starts)
         if not math.isfinite(train_loss):
             raise InputError(f"{title}: the loss is {train_loss}: try a smaller --learning-rate")
-        row = {
-            "epoch": epoch,
-            "train_loss": train_loss,
-            "val_loss": loss(logits, validation_targets).item(),
-            **{f"val_{name}": value for name, value in validate(logits).items()},
-            "seconds": tmr.seconds(timer),
-        }
+        row = {"epoch": epoch, "train_loss": train_loss}
+        if len(validation_rows):
+            row["val_loss"] = loss(logits, validation_targets).item()
+            row |= {f"val_{name}": value for name, value in validate(logits).items()}
+        row["seconds"] = tmr.seconds(timer)
         state["history"].append(row)
         if state["best"] is None or rank(row, select_by) > rank(state["best"]["row"], select_by):
             weights = {name: value.cpu().clone() for name, value in kept.state_dict().items()}
@@ -178,7 +176,8 @@ def take_label_head(
     )
     wanted = (classes, constants["N_FFT"])
     if not content["label_head"] or (content["classes"], content["constants"]["N_FFT"]) != wanted:
-        names = ("DATASET", "RESULTS", "MODELS", "SET", "SAMPLE_RATE", "N_FFT", "MODEL")
+        names = ["DATASET", "RESULTS", "MODELS", "SAMPLE_RATE", "N_FFT", "MODEL"]
+        names.append("ALL_CLIPS" if constants["ALL_CLIPS"] else "SET")
         redo = command_line.command(
             f"{crs_lib.COUNTER}.py", **{name: constants[name] for name in names}
         )
@@ -186,7 +185,9 @@ def take_label_head(
     heads.keep_logits(counter, slice(2, None))
     network.load_state_dict(counter.state_dict())
     logits = heads.logits_of(network, stems, validation_rows)
-    figures = {f"val_{name}": value for name, value in validate(logits).items()}
+    figures = {}
+    if len(validation_rows):
+        figures = {f"val_{name}": value for name, value in validate(logits).items()}
     row = {"epoch": content["metrics"]["validation"]["epoch"], **figures}
     return row, logits, content["run"]
 
@@ -246,7 +247,9 @@ def average_in(averaged: nn.Module, network: nn.Module, step: int, span_steps: f
 
 
 def rank(row: dict, select_by: str) -> tuple[float, float]:
-    """What makes one epoch better than another."""
+    """What makes one epoch better than another; without validation the later one is."""
+    if "val_loss" not in row:
+        return row["epoch"], 0.0
     return row[f"val_{select_by}"], -row["val_loss"]
 
 
@@ -295,7 +298,8 @@ def finish(
         **more,
     )
     measured = {"test": record["test"], "validation": best}
-    draw_plots()
+    if len(predictions):
+        draw_plots()
     label_head = heads.cut_label_head(network) if run.script == crs_lib.COUNTER else {}
     learned = label_head if run.constants.get("LABELS_WEIGHT") else {}
     weights = weights_file.save_weights(run, network, classes, measured, learned)
