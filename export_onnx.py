@@ -11,6 +11,7 @@ How many  3 files, 39 MB at 4 kHz.
 Takes   a minute on 2 CPU cores. Needs  pip install -r requirements/onnx.txt.
 """
 
+import copy
 import json
 import logging
 import warnings
@@ -27,7 +28,7 @@ import tmr
 from crs_lib import InputError
 from pipeline.data import audio
 from pipeline.files import running
-from pipeline.inference import choose_weights
+from pipeline.inference import choose_weights, classify
 from pipeline.networks import features, heads, registry
 from pipeline.settings import command_line
 from pipeline.settings.good_values import FROM_WEIGHTS
@@ -60,7 +61,8 @@ class FromSamples(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and scores, (clips, outputs) both, of samples (clips, samples); float32 all."""
-        logits = self.network(features.features_of(self.network, audio.level_rms(samples)))
+        levelled = classify.levelled(samples, self.network)
+        logits = self.network(features.features_of(self.network, levelled))
         scores = self.scores_of(logits)
         return logits[:, : scores.shape[1]], scores  # of a counter without those of its labels
 
@@ -135,6 +137,9 @@ def main() -> None:
     trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, cpu)
     for task, (network, content) in trained.items():
         constants = content["constants"]
+        if task != "counter" and network is trained["counter"][0]:  # which has the labels' logits
+            network = copy.deepcopy(network)
+            heads.keep_logits(network, slice(2, None))
         rate = constants["SAMPLE_RATE"]
         script = choose_weights.SCRIPT_OF[task]
         name = crs_lib.run_name(script, constants["MODEL"], constants["SET"], rate)

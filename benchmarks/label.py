@@ -1,7 +1,9 @@
 """Labelling: one 5-s clip cold (process start to answer), one warm, folders, long recordings.
 
 The networks are the research's two at 4 kHz; their weights are random: their speed does not depend
-on them, and both classifiers are of one size. The longest recording goes to the shipped ones too.
+on them, and both classifiers are of one size. The longest recording goes to the shipped ones too,
+and an hour to the pre-trained encoder as a joint network: there the floor is the encoder alone on
+the same patches, and the straightforward way computes every window by itself.
 The single clips, and the long recordings made of them, are ESC-10's own at 44.1 kHz, the folders
 hold mixtures at 4 kHz.
 """
@@ -11,12 +13,13 @@ from pathlib import Path
 import bench_lib
 import numpy as np
 import soundfile as sf
+import torch
 
 import crs_lib
 from pipeline.data import audio, esc10_data
 from pipeline.evaluation import run_records
-from pipeline.inference import classify
-from pipeline.networks import registry, weights_file
+from pipeline.inference import choose_weights, classify
+from pipeline.networks import heads, registry, weights_file, yamnet
 
 SAMPLE_RATE = 4000
 NB_WARM = 100
@@ -48,6 +51,44 @@ def long_recording(path: Path, clips: list[Path], minutes: int) -> Path:
         for i in range(60 * minutes // audio.CLIP_SECONDS):
             file.write(sf.read(clips[i % len(clips)])[0])
     return path
+
+
+def joint_weights(models: str, classes: list[str]) -> None:
+    """Weights of an encoder's joint network, its head random."""
+    given = bench_lib.script(f"{crs_lib.COUNTER}.py").CONSTANTS
+    given = {**given, "MODEL": "yamnet", "MODELS": models, "COUNT_BY_LABELS": True}
+    given |= {"SAMPLE_RATE": yamnet.SAMPLE_RATE, "N_FFT": 1024}
+    network = registry.build("yamnet", 2 + len(classes), yamnet.SAMPLE_RATE, 1024, CPU)
+    label_head = heads.cut_label_head(network)
+    run = run_records.Run(Path("none"), crs_lib.COUNTER, "yamnet", given, {}, commit="")
+    weights_file.save_weights(run, network, classes, {}, label_head)
+
+
+@torch.no_grad()
+def encoder_alone(network: torch.nn.Module, seconds: int) -> None:
+    """The encoder on as many patches as a recording of so many seconds has, a few at a time."""
+    patches = torch.zeros(96, 1, yamnet.PATCH_FRAMES, yamnet.NB_MELS)
+    patches = patches.to(memory_format=torch.channels_last)
+    for _ in range(2 * seconds // len(patches)):
+        network.encoder(patches)
+
+
+def an_hour(path: Path, models: str) -> dict:
+    """The row of an hour by the encoder; the straightforward way and the floor from ten minutes."""
+    trained = registry.joined(choose_weights.load(models, 0, 0, "", "", CPU))
+    ours, _, _ = bench_lib.run_measured("predict.py", path, "--models", models)
+    _, peak, _ = bench_lib.run_measured("predict.py", path, "--models", models)
+    counter = trained["counter"][0]
+
+    def one_by_one() -> None:
+        for windows, _ in classify.windows_of(path.with_name("short.wav"), yamnet.SAMPLE_RATE):
+            classify.predict(windows, trained, CPU)
+
+    straight, floor = bench_lib.alternately(
+        one_by_one, lambda: encoder_alone(counter, 600), repeats=2
+    )
+    work = f"an hour by the encoder, {3600 / ours:.0f} x real time"
+    return bench_lib.row("label", work, ours, 6 * straight, 6 * floor, peak_mb=peak)
 
 
 def main() -> None:
@@ -100,6 +141,11 @@ def main() -> None:
         seconds, peak, _ = bench_lib.run_measured("predict.py", path)
         work = f"the same by the shipped networks, {60 * minutes / seconds:.0f} x real time"
         rows.append(bench_lib.row("label", work, seconds, peak_mb=peak))
+
+        joint_weights(f"{scratch}/joint", classes)
+        long_recording(Path(scratch, "short.wav"), clips, 10)
+        path = long_recording(Path(scratch, "long.wav"), clips, 60)
+        rows.append(an_hour(path, f"{scratch}/joint"))
     bench_lib.finish(rows, root)
 
 

@@ -83,6 +83,28 @@ def test_weights_of_all_clips_go_before_those_of_a_set(loaded):
     assert loaded([], 2, 0, "", "") == (2, 16_000, "yamnet", "yamnet")
 
 
+@pytest.mark.parametrize("label_head", [{}, {"bias": 1}])
+def test_a_counter_that_knows_labels_needs_no_classifiers(
+    tmp_path, monkeypatch, loaded, label_head
+):
+    """But classifiers that are there, or asked for, are taken."""
+    content, asked = {"label_head": label_head}, []
+    monkeypatch.setattr(
+        registry, "load_network", lambda *given: asked.append(given) or ("whole", content)
+    )
+    (tmp_path / f"{COUNTER}_yamnet_all_16k.pt").touch()
+    (tmp_path / f"{SINGLE}_asc_set2_16k.pt").touch()
+    if label_head:
+        found = choose_weights.load(str(tmp_path), *NOTHING, CPU)
+        assert found == dict.fromkeys(["counter", "single", "two_label"], ("whole", content))
+    else:
+        assert loaded([]) == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "isocc")
+    assert asked == [(str(tmp_path), COUNTER, "yamnet", crs_lib.ALL_CLIPS, 16_000, CPU)]
+    assert loaded([], 0, 0, "", "asc") == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "asc")
+    assert loaded([f"{TWO}_yamnet_all_16k"]) == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "yamnet")
+    assert len(asked) == 1
+
+
 def test_what_is_asked_for_is_taken_though_it_be_missing(loaded):
     """The loader then names the file."""
     names = [f"{COUNTER}_asc_set2_4k", f"{SINGLE}_isocc_set2_4k", f"{TWO}_isocc_set2_4k"]
@@ -97,7 +119,9 @@ def test_a_missing_part_is_of_the_usual_network(loaded):
     assert loaded([f"{SINGLE}_logmel_set2_8k"]) == (2, 8000, "asc", "logmel")
 
 
-def test_a_missing_classifier_is_of_the_usual_network(loaded):
+def test_a_missing_classifier_is_of_the_usual_network(loaded, monkeypatch):
+    """Of a counter that learned no labels."""
+    monkeypatch.setattr(registry, "load_network", lambda *given: (None, {"label_head": {}}))
     assert loaded([f"{COUNTER}_logmel_set2_8k"]) == (2, 8000, "logmel", "isocc")
 
 

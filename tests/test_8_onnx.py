@@ -98,16 +98,36 @@ def test_every_network_gives_the_same_logits(model, script, tmp_path):
 def test_the_encoders_features_are_in_its_file(script, tmp_path):
     """YAMNet takes 16 kHz alone, and its own log-mel spectrogram."""
     torch.manual_seed(0)
-    network = registry.build("yamnet", 4, 16_000, 1024, CPU).eval()
+    network = registry.build("yamnet", 2 + 4, 16_000, 1024, CPU).eval()
+    heads.count_by_labels(network)
     samples = np.random.default_rng(0).normal(0, 0.1, (2, 80_000)).astype(np.float32)
     path = tmp_path / "yamnet.onnx"
-    whole = script.FromSamples(network, heads.scores_of_two).eval()
+    whole = script.FromSamples(network, heads.scores_of_count).eval()
     assert script.export(whole, 16_000, path, {}) <= 1e-4
-    logits, _, _ = answers_of_file(path, samples)
-    levelled = samples * 0.1 / np.sqrt((samples**2).mean(axis=1, keepdims=True))
+    logits, scores, _ = answers_of_file(path, samples)
     with torch.no_grad():
-        expected = network(network.features(torch.from_numpy(levelled))).numpy()
-    assert differ(logits, expected) <= 1e-4
+        expected = network(network.features(torch.from_numpy(samples)))[:, :2]
+    assert differ(logits, expected.numpy()) <= 1e-4
+    assert differ(scores, torch.softmax(expected, dim=1).numpy()) <= 1e-4
+
+
+def test_a_joint_network_is_exported_as_three_files(script, here, tmp_path):
+    """Its counter's weights alone are there."""
+    network = tiny_network("logmel", 2 + len(CLASSES))
+    samples = unlike_clips()
+    logits = logits_step_by_step(network, samples)
+    constants = {"MODELS": str(tmp_path / "models"), "SET": crs_lib.ALL_CLIPS, "MODEL": "logmel"}
+    constants |= {"SAMPLE_RATE": SAMPLE_RATE, "N_FFT": N_FFT, "DATASET": str(tmp_path)}
+    run = run_records.Run(tmp_path / "run", crs_lib.COUNTER, "logmel", constants, {}, commit="")
+    label_head = heads.cut_label_head(network)
+    weights_file.save_weights(run, network, list(CLASSES), {}, label_head)
+    here("export_onnx.py", "--models", tmp_path / "models", "--exported", tmp_path / "e", status=0)
+    for task, name in choose_weights.SCRIPT_OF.items():
+        path = tmp_path / "e" / f"{name}_logmel_all_{SAMPLE_RATE // 1000}k.onnx"
+        part = slice(2) if task == "counter" else slice(2, None)
+        found, _, about = answers_of_file(path, samples)
+        assert differ(found, logits[:, part]) <= 1e-4
+        assert len(json.loads(about["outputs"])) == found.shape[1]
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(script, tmp_path, monkeypatch):

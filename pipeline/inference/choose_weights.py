@@ -25,7 +25,8 @@ def load(
     device: torch.device,
 ) -> dict[str, tuple[nn.Module, dict]]:
     """The networks that label a recording, `counter`, `single` and `two_label`, as
-    registry.load_networks.
+    registry.load_networks; a counter that learned the labels, where there are no classifiers of
+    that set and rate, is all three of them.
 
     What is 0 or empty is that of the weights in the folder.
     Raises InputError as load_networks does, or if the folder holds no weights at all, or leaves a
@@ -59,9 +60,15 @@ def load(
 
     set_number = only("SET", set_number, there["SET"], 1)
     sample_rate = only("SAMPLE_RATE", sample_rate, there["SAMPLE_RATE"], 4000)
+    there = there[(there["SET"] == set_number) & (there["SAMPLE_RATE"] == sample_rate)]
     is_counter = there["task"] == "counter"
-    counter_model = only("COUNTER_MODEL", counter_model, there["model"][is_counter], "asc")
-    classifiers = there["model"][~is_counter]
+    counters, classifiers = there["model"][is_counter], there["model"][~is_counter]
+    counter_model = only("COUNTER_MODEL", counter_model, counters, "asc")
+    if counter_model in set(counters) and classifiers.empty and not classifier_model:
+        place = (models, crs_lib.COUNTER, counter_model, set_number, sample_rate, device)
+        network, content = registry.load_network(*place)
+        if content["label_head"]:
+            return dict.fromkeys(SCRIPT_OF, (network, content))
     classifier_model = only("CLASSIFIER_MODEL", classifier_model, classifiers, "isocc")
     model_of = {"counter": counter_model, "single": classifier_model, "two_label": classifier_model}
     tasks = {task: (script, model_of[task]) for task, script in SCRIPT_OF.items()}
