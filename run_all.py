@@ -15,7 +15,6 @@ Takes   for one set 20 to 50 minutes on 2 CPU cores.
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import crs_lib
@@ -26,6 +25,7 @@ from pipeline.files import locks, provenance, running
 from pipeline.settings import command_line
 from pipeline.settings.good_values import Between
 from pipeline.training import jobs
+from pipeline.training.jobs import run_script
 
 # ---- constants: edit here, or override, e.g.  python run_all.py --sets 1 2 3
 DATASET = "dataset"  # root of all prepared data
@@ -67,23 +67,6 @@ DEMO = "dataset_demo"
 HEADLINE = [1, 2, 3, 4, 5]  # by whose test clips no network or constant was picked
 
 
-def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
-    """Run the command of `command_line.words`, with this Python, from the user's own folder."""
-    return subprocess.run(
-        [sys.executable, str(crs_lib.HERE / words[1]), *words[2:]], check=False, **options
-    )
-
-
-def run_script(script: str, environment: dict[str, str] | None = None, **constants: object) -> None:
-    """Run a script with these constants; its failure ends this one."""
-    print(f"\n$ {command_line.command(script, **constants)}", flush=True)
-    status = start(
-        command_line.words(script, **constants), env={**os.environ, **(environment or {})}
-    ).returncode
-    if status:
-        raise InputError(f"{script} ended with status {status}: its message stands above")
-
-
 def is_whole(esc50: Path) -> bool:
     """Whether an ESC-50 folder is there and whole."""
     try:
@@ -103,7 +86,7 @@ def get_esc50() -> dict[str, object]:
         print(f"{esc50} is not there: going on with the recordings in {esc10}")
         return handed
     words = command_line.words("0_get_esc50.py", DATASET=DATASET, ESC50_DIR=ESC50_DIR)
-    got = start(words, stdout=subprocess.PIPE, text=True)
+    got = jobs.start(words, stdout=subprocess.PIPE, text=True)
     if got.returncode == 0:
         print(f"$ {' '.join(words)}\n{got.stdout}", end="", flush=True)
         return handed

@@ -14,7 +14,7 @@ import torch
 from pipeline.data import audio
 from pipeline.inference import classify
 from pipeline.networks import features, heads, registry, yamnet
-from pipeline.training import loop
+from pipeline.training import finetuning
 
 GOLDEN = Path(__file__).with_name("yamnet_scores.npz")
 
@@ -255,7 +255,7 @@ def test_windows_of_a_recording_get_the_logits_that_each_alone_gets(network, nb_
 
 def test_an_encoder_learns_slower_the_further_it_lies_from_the_head(network):
     constants = {"LEARNING_RATE": 1e-3, "ENCODER_RATE": 0.3, "LAYER_DECAY": 0.5, "FROZEN": 2}
-    groups = loop.parameter_groups(network, constants)
+    groups = finetuning.parameter_groups(network, constants)
     rate_of = {id(value): group["lr"] for group in groups for value in group["params"]}
     for number, layer in enumerate(network.encoder):
         for value in layer.parameters():
@@ -269,7 +269,7 @@ def test_an_encoder_learns_slower_the_further_it_lies_from_the_head(network):
 
 def test_a_network_of_one_piece_has_one_rate():
     network = registry.build("logmel", 12, 16_000, 1024, torch.device("cpu"))
-    (group,) = loop.parameter_groups(network, {"LEARNING_RATE": 0.01})
+    (group,) = finetuning.parameter_groups(network, {"LEARNING_RATE": 0.01})
     assert group["lr"] == 0.01
     assert len(group["params"]) == len(list(network.parameters()))
 
@@ -279,14 +279,14 @@ def test_a_share_of_the_way_back_to_the_pretrained_weights(network):
     with torch.no_grad():
         for value in trained.parameters():
             value.add_(1.0)
-    moved = loop.with_pretrained(trained, network.encoder, {"KEEP": 0.25})
+    moved = finetuning.with_pretrained(trained, network.encoder, {"KEEP": 0.25})
     for name, value in moved.named_parameters():
         before, after = network.get_parameter(name), trained.get_parameter(name)
         assert torch.equal(after, before + 1.0)  # the trained one goes on from where it is
         back = 0.25 if name.startswith("encoder.") else 0.0
         np.testing.assert_allclose(value.detach(), (after - back).detach(), atol=1e-6)
-    assert loop.with_pretrained(trained, network.encoder, {"KEEP": 0}) is trained
-    assert loop.with_pretrained(trained, None, {}) is trained
+    assert finetuning.with_pretrained(trained, network.encoder, {"KEEP": 0}) is trained
+    assert finetuning.with_pretrained(trained, None, {}) is trained
 
 
 def test_masks_hide_what_is_typical_of_the_clip(network, monkeypatch):

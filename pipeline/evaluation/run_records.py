@@ -162,16 +162,8 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The commit of the code, `-dirty` behind it if files differ; empty outside of git."""
-    git = [
-        "git",
-        "-C",
-        str(crs_lib.HERE),
-        "describe",
-        "--always",
-        "--dirty",
-        "--exclude=*",
-        "--abbrev=40",
-    ]
+    words = "describe --always --dirty --exclude=* --abbrev=40"
+    git = ["git", "-C", str(crs_lib.HERE), *words.split()]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:

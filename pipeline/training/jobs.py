@@ -1,10 +1,33 @@
-"""Jobs side by side, one GPU each where there are several."""
+"""Jobs: scripts as processes, side by side, one GPU each where there are several."""
 
 import os
 import queue
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 
 import joblib
+
+import crs_lib
+from crs_lib import InputError
+from pipeline.settings import command_line
+
+
+def start(words: list[str], **options: object) -> subprocess.CompletedProcess:
+    """Run the command of `command_line.words`, with this Python, from the user's own folder."""
+    return subprocess.run(
+        [sys.executable, str(crs_lib.HERE / words[1]), *words[2:]], check=False, **options
+    )
+
+
+def run_script(script: str, environment: dict[str, str] | None = None, **constants: object) -> None:
+    """Run a script with these constants; its failure ends this one."""
+    print(f"\n$ {command_line.command(script, **constants)}", flush=True)
+    status = start(
+        command_line.words(script, **constants), env={**os.environ, **(environment or {})}
+    ).returncode
+    if status:
+        raise InputError(f"{script} ended with status {status}: its message stands above")
 
 
 def side_by_side(

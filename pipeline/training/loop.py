@@ -23,7 +23,7 @@ from pipeline.data import set_data
 from pipeline.evaluation import metrics, run_records
 from pipeline.networks import features, heads, registry, weights_file
 from pipeline.settings import command_line
-from pipeline.training import checkpoints
+from pipeline.training import checkpoints, finetuning
 
 
 def seed_everything(seed: int, set_number: int, script: str) -> None:
@@ -99,7 +99,7 @@ def fit(
     nb_clips, batch = len(draw(0)), constants["BATCH"]
     starts = range(0, nb_clips, batch)
     nb_steps = len(starts) * constants["EPOCHS"]
-    groups = parameter_groups(network, constants)
+    groups = finetuning.parameter_groups(network, constants)
     optimiser = torch.optim.AdamW(groups, lr=constants["LEARNING_RATE"], fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=[group["lr"] for group in groups], total_steps=nb_steps
@@ -134,7 +134,7 @@ def fit(
             step = scheduler.last_epoch  # it is stepped with every batch
             average_in(averaged, network, step, constants["AVERAGE"] * len(starts))
             total += step_loss.detach()  # no .item() here: a GPU would have to stand still for it
-        kept = with_pretrained(averaged, pretrained, constants)
+        kept = finetuning.with_pretrained(averaged, pretrained, constants)
         logits = heads.logits_of(kept, stems, validation_rows)
         train_loss = total.item() / len(starts)
         if not math.isfinite(train_loss):
@@ -190,43 +190,6 @@ def take_label_head(
         figures = {f"val_{name}": value for name, value in validate(logits).items()}
     row = {"epoch": content["metrics"]["validation"]["epoch"], **figures}
     return row, logits, content["run"]
-
-
-def parameter_groups(network: nn.Module, constants: dict) -> list[dict]:
-    """The parameters that learn, each group with its highest learning rate.
-
-    A pre-trained `encoder` learns at ENCODER_RATE of the rate of what is new, each of its layers at
-    LAYER_DECAY of the layer behind it; its first FROZEN layers do not learn.
-    """
-    highest = constants["LEARNING_RATE"]
-    if not hasattr(network, "encoder"):
-        return [{"params": list(network.parameters()), "lr": highest}]
-    layers = list(network.encoder)
-    for layer in layers[: constants["FROZEN"]]:
-        layer.requires_grad_(False)
-    groups = [
-        {
-            "params": list(layer.parameters()),
-            "lr": highest * constants["ENCODER_RATE"] * constants["LAYER_DECAY"] ** behind,
-        }
-        for behind, layer in enumerate(reversed(layers[constants["FROZEN"] :]))
-    ]
-    of_encoder = set(network.encoder.parameters())
-    new = [value for value in network.parameters() if value not in of_encoder]
-    return [*groups, {"params": new, "lr": highest}]
-
-
-@torch.no_grad()
-def with_pretrained(network: nn.Module, pretrained: nn.Module | None, constants: dict) -> nn.Module:
-    """A copy of a network whose encoder has moved back by a share, KEEP, of the way to the
-    pre-trained weights (Wortsman et al. 2022); the network itself where there is nothing to move.
-    """
-    if pretrained is None or not constants["KEEP"]:
-        return network
-    moved = copy.deepcopy(network)
-    for value, before in zip(moved.encoder.parameters(), pretrained.parameters(), strict=True):
-        value.lerp_(before, constants["KEEP"])
-    return moved
 
 
 @torch.no_grad()
