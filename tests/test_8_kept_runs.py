@@ -145,7 +145,9 @@ def test_run_all_makes_the_stand_in_where_there_is_none(monkeypatch, tmp_path):
     run_all = load_script("run_all.py")
     started = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_all, "start", lambda words, **_: subprocess.CompletedProcess(words, 1))
+    monkeypatch.setattr(
+        run_all.jobs, "start", lambda words, **_: subprocess.CompletedProcess(words, 1)
+    )
     monkeypatch.setattr(run_all, "run_script", lambda script, **c: started.append((script, c)))
     handed = run_all.get_esc50()
     assert started == [("0_get_esc50.py", {"DATASET": "dataset_demo", "SYNTHETIC": True})]
