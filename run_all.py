@@ -17,6 +17,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import joblib
+
 import crs_lib
 import tmr
 from crs_lib import InputError
@@ -57,7 +59,7 @@ KEEP = 0.0  # share by which an encoder's weights move back to the pre-trained o
 SEED = 0  # of the trainings
 DEVICE = "auto"  # auto (CUDA, else MPS, else CPU), cuda, mps, cpu
 IN_BF16 = "auto"  # in bfloat16: auto (all but asc, where the device has it), none, classifiers, all
-N_JOBS = 1  # sets trained side by side, one device (or an equal share of the CPU's cores) each
+N_JOBS = 1  # sets, or a set's trainings, side by side: a device (or its share of the cores) each
 THREADS = 0  # CPU threads; 0: all that there are, shared out among N_JOBS
 SUMMARY = True  # write the summary; --no-summary for one of many jobs that share RESULTS
 REDO = False  # make every preparation step again, and every training from its start
@@ -192,17 +194,24 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
     is_tested = bool(flow) and run_records.read_record(flow)["trained_in"] == {
         task: run and run.name for task, run in kept.items()
     }
-    for task, (script, _, constants) in trainings.items():
-        weights = crs_lib.weights_path(handed["MODELS"], names[task])
-        if is_tested or (kept[task] and has_weights(kept[task], weights)):
-            print(f"{kept[task]} is finished")
-        else:
+
+    def train(tasks: tuple[str, ...]) -> None:
+        for task in tasks:
+            script, _, constants = trainings[task]
+            weights = crs_lib.weights_path(handed["MODELS"], names[task])
+            if is_tested or (kept[task] and has_weights(kept[task], weights)):
+                print(f"{kept[task]} is finished")
+                continue
             run_script(f"{script}.py", environment, **constants)
             kept[task] = run_records.newest_finished(Path(handed["RESULTS"]), names[task])
             if task == "counter":
-                kept = {
-                    n: run if is_of_counter(run, kept[task]) else None for n, run in kept.items()
-                }
+                older = [name for name, run in kept.items() if not is_of_counter(run, kept[task])]
+                kept.update(dict.fromkeys(older))
+
+    # The baseline needs none of the others: with more jobs than sets it trains beside them.
+    chains = (("counter", "single", "two_label"), ("both",))
+    nb_jobs = 1 if len(set(SETS)) >= N_JOBS else 2
+    joblib.Parallel(n_jobs=nb_jobs, prefer="threads")(map(joblib.delayed(train), chains))
     if is_tested:
         print(f"{flow} is finished")
     else:
@@ -242,9 +251,7 @@ def finished_run(name: str, script: str, handed: dict) -> Path | None:
 
 def has_weights(run: Path, path: Path) -> bool:
     """Whether the finished weights at `path` are those of this run."""
-    from pipeline.networks import (
-        weights_file,  # and with it torch, two seconds that only this case needs
-    )
+    from pipeline.networks import weights_file  # and torch: two seconds that only this case needs
 
     return path.exists() and weights_file.read_weights(path)["run"] == run.name
 

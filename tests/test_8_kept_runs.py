@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 from conftest import COUNTER, SINGLE, TWO_LABEL, edit_weights, fail, load_script, succeed
@@ -49,6 +50,28 @@ def test_a_classifier_that_shares_an_older_counters_names_is_made_anew(home, tmp
     (models / "audio_source_counter_asc_set1_4k.pt").unlink()
     every = [COUNTER, SINGLE, TWO_LABEL, TWO_LABEL, "overall_flow.py", "audit.py"]
     assert scripts_that_run() == every
+
+
+def test_with_more_jobs_than_sets_the_baseline_trains_beside_the_others(tmp_path, monkeypatch):
+    """Each of the two starts before the other ends; with one job they come in order."""
+    run_all, ran = load_script("run_all.py"), []
+    both_started = threading.Barrier(2, timeout=20)
+
+    def run_script(script, environment, **constants):
+        is_both = constants.get("TRAIN_ON") == "both"
+        ran.append(script + " both" * is_both)
+        if run_all.N_JOBS > 1 and (is_both or script == COUNTER):
+            both_started.wait()
+
+    run_all.run_script = run_script
+    monkeypatch.setattr(run_records, "newest_finished", lambda *_: None)
+    handed = {"DATASET": str(tmp_path), "RESULTS": str(tmp_path), "MODELS": str(tmp_path)}
+    expected = [COUNTER, SINGLE, TWO_LABEL, f"{TWO_LABEL} both", "overall_flow.py", "audit.py"]
+    for run_all.N_JOBS in (1, 2):
+        ran.clear()
+        run_all.train_and_test(1, {**run_all.CONSTANTS, **handed}, {})
+        assert sorted(ran) == sorted(expected) and ran[-2:] == expected[-2:]
+        assert run_all.N_JOBS > 1 or ran == expected
 
 
 def test_a_record_without_a_later_constant_is_of_what_it_then_was():
