@@ -76,8 +76,7 @@ def encoder_alone(network: torch.nn.Module, seconds: int) -> None:
 def an_hour(path: Path, models: str) -> dict:
     """The row of an hour by the encoder; the straightforward way and the floor from ten minutes."""
     trained = registry.joined(choose_weights.load(models, 0, 0, "", "", CPU))
-    ours, _, _ = bench_lib.run_measured("predict.py", path, "--models", models)
-    _, peak, _ = bench_lib.run_measured("predict.py", path, "--models", models)
+    ours, peak, _ = bench_lib.run_measured("predict.py", path, "--models", models)
     counter = trained["counter"][0]
 
     def one_by_one() -> None:
