@@ -21,6 +21,7 @@ from torch import nn
 
 import crs_lib
 import tmr
+from crs_lib import InputError
 from pipeline.data import set_data
 from pipeline.evaluation import metrics, plots, run_records, strategies
 from pipeline.files import running
@@ -49,7 +50,7 @@ NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
 MASK = True  # augmentation: a random band of frequencies and a stretch of time are hidden
 LABELS_WEIGHT = 1.0  # of the class labels, an auxiliary task beside the count; 0: none
 COUNT_BY_LABELS = False  # count by the logits of the labels, too
-THRESHOLD = 0.5  # with ALL_CLIPS, where none is chosen: the score of two above which it counts two
+THRESHOLD = 0.5  # with ALL_CLIPS, where none is chosen: the score above which there are two
 EPOCHS = 20  # passes over the selected clips, at most
 PATIENCE = 12  # epochs without a better validation before training stops
 BATCH = 16  # clips
@@ -138,6 +139,8 @@ def plot_attention(run, network, stems, rows: np.ndarray, data: set_data.SetData
 
 def main() -> None:
     timer = tmr.start()
+    if COUNT_BY_LABELS and not LABELS_WEIGHT:
+        raise InputError("--count-by-labels needs labels that are learned: --labels-weight 1")
     device = registry.choose_device(DEVICE, THREADS)
 
     # 1. Files and labels: a row of two stems is a mixture, a row of one a single clip.

@@ -53,7 +53,7 @@ PATIENCE = 0  # epochs without a better validation before a training stops; 0 li
 SPEED = 0.0  # augmentation: 0.25 plays stems up to a quarter faster or as much slower; 0: none
 TILT = 0.0  # augmentation: dB by which a clip's spectrum rises or falls, at most
 NOISE = False  # augmentation: white noise, 15 to 60 dB below the clip
-COUNT_BY_LABELS = False  # the counter counts by the logits of its labels, too
+COUNT_BY_LABELS = False  # count by the logits of the labels, too
 FROZEN = 0  # first layers of a pre-trained encoder that do not learn
 KEEP = 0.0  # share by which an encoder's weights move back to the pre-trained ones
 SEED = 0  # of the trainings
@@ -208,9 +208,9 @@ def train_and_test(set_number: int, handed: dict, environment: dict[str, str]) -
                 older = [name for name, run in kept.items() if not is_of_counter(run, kept[task])]
                 kept.update(dict.fromkeys(older))
 
-    # The baseline needs none of the others: with more jobs than sets it trains beside them.
+    # The baseline needs none of the others: with two jobs a set it trains beside them.
     chains = (("counter", "single", "two_label"), ("both",))
-    nb_jobs = 1 if len(set(SETS)) >= N_JOBS else 2
+    nb_jobs = 2 if 2 * len(set(SETS)) <= N_JOBS else 1
     joblib.Parallel(n_jobs=nb_jobs, prefer="threads")(map(joblib.delayed(train), chains))
     if is_tested:
         print(f"{flow} is finished")

@@ -101,6 +101,7 @@ CONSTANTS = {"SET": 3, "SAMPLE_RATE": RATE, "N_FFT": N_FFT, "MODEL": "asc"}
     [
         ({"SET": 4}, "holds weights of set 4 at 2000 Hz, not of set 3 at 2000 Hz"),
         ({"SAMPLE_RATE": 4000}, "holds weights of set 3 at 4000 Hz, not of set 3 at 2000 Hz"),
+        ({"SET": 11}, "its SET is 11: good values are 1 to 10"),
         ({"SAMPLE_RATE": 100}, "its SAMPLE_RATE is 100: good values are 2000 to 48000"),
         ({"N_FFT": 150}, "its N_FFT is 150: good values are 152 to 8192 in steps of 4"),
         ({"MODEL": "cnn"}, "its network cnn is none of this version"),

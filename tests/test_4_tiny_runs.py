@@ -150,6 +150,12 @@ def test_a_training(root, clips, tmp_path, here, task, drawn):
     assert share == pytest.approx(right.mean())
 
 
+def test_a_count_by_labels_that_nobody_learns_is_refused(root, tmp_path, here):
+    flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path, *PLACE]
+    message = here(COUNTER, *flags, "--count-by-labels", "--labels-weight", 0)
+    assert message == "--count-by-labels needs labels that are learned: --labels-weight 1"
+
+
 def test_all_clips_are_trained_on_and_none_is_tested(root, tmp_path, here):
     """The joint network of a counter by labels, its classifiers, the no-counter baseline."""
     flags = ["--dataset", root, "--results", tmp_path, "--models", tmp_path / "m", *PLACE[:2]]

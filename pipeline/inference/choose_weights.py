@@ -59,8 +59,9 @@ def load(
         return found[0]
 
     set_number = only("SET", set_number, there["SET"], 1)
+    there = there[there["SET"] == set_number]
     sample_rate = only("SAMPLE_RATE", sample_rate, there["SAMPLE_RATE"], 4000)
-    there = there[(there["SET"] == set_number) & (there["SAMPLE_RATE"] == sample_rate)]
+    there = there[there["SAMPLE_RATE"] == sample_rate]
     is_counter = there["task"] == "counter"
     counters, classifiers = there["model"][is_counter], there["model"][~is_counter]
     counter_model = only("COUNTER_MODEL", counter_model, counters, "asc")

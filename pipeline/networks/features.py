@@ -83,7 +83,8 @@ def augmented_features(
     constants: ROLL rolls every stem in time; SPEED plays it faster or slower; GAIN, where mixtures
         are trained on, makes the second stem up to so many dB softer or louder; TILT tilts the
         spectrum of every clip; NOISE adds white noise; MASK hides a band of frequencies and a
-        stretch of time.
+        stretch of time. A network that levels its features itself gets clips up to QUIETER_DB
+        softer.
     """
     first, second = stems_of(stems, rows)
     if constants["ROLL"] or constants["SPEED"]:  # what is played faster goes on as a loop
@@ -99,17 +100,15 @@ def augmented_features(
         waveforms = audio.level_rms(tilted(waveforms, constants["TILT"]))
     if constants.get("NOISE"):
         waveforms = audio.level_rms(with_white_noise(waveforms))
-    if hasattr(network, "features"):
-        softer_db = QUIETER_DB * torch.rand(len(rows), 1, device=stems.device)
-        waveforms = waveforms * 10 ** (-softer_db / 20)
     spectrograms = features_of(network, waveforms)
-    if not constants["MASK"]:
-        return spectrograms
     if not hasattr(network, "features"):
-        return masked(spectrograms)
-    # Of what the logarithm is taken, no magnitude would be a mark of its own.
-    typical = (spectrograms + TINY).log().mean(dim=(1, 2, 3), keepdim=True).exp()
-    return masked(spectrograms - typical) + typical
+        return masked(spectrograms) if constants["MASK"] else spectrograms
+    if constants["MASK"]:
+        # Of what the logarithm is taken, no magnitude would be a mark of its own.
+        typical = (spectrograms + TINY).log().mean(dim=(1, 2, 3), keepdim=True).exp()
+        spectrograms = masked(spectrograms - typical) + typical
+    softer_db = QUIETER_DB * torch.rand(len(rows), 1, 1, 1, device=stems.device)
+    return spectrograms * 10 ** (-softer_db / 20)
 
 
 def rolled(waveforms: torch.Tensor, later: int | None = None) -> torch.Tensor:

@@ -167,7 +167,7 @@ def pretrained() -> AudioSetNetwork:
 class YAMNet(nn.Module):
     """The encoder, a dense layer per patch, mean and maximum over patches, a dense layer.
 
-    3.2 million parameters in the encoder, 0.8 in the head. Of a patch the head gets the mean and
+    3.2 million parameters in the encoder, 1.1 in the head. Of a patch the head gets the mean and
     the maximum of the encoder's map. In training patches do not overlap and start at a random
     frame; in evaluation one starts every HOP_FRAMES.
     nb_outputs: logits. sample_rate: Hz. nb_bins and nb_frames, of an STFT, it does not need.
