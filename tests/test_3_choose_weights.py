@@ -81,6 +81,9 @@ def test_weights_of_all_clips_go_before_those_of_a_set(loaded):
     ]
     assert loaded(names) == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "yamnet")
     assert loaded([], 2, 0, "", "") == (2, 16_000, "yamnet", "yamnet")
+    # Whatever rates there are beside them.
+    others = [f"{script}_asc_set1_4k" for script in (COUNTER, SINGLE, TWO)]
+    assert loaded(others) == (crs_lib.ALL_CLIPS, 16_000, "yamnet", "yamnet")
 
 
 @pytest.mark.parametrize("label_head", [{}, {"bias": 1}])

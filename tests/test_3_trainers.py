@@ -204,9 +204,8 @@ def test_run_alls_defaults_are_those_of_the_published_figures():
     ]
     own = ("EPOCHS", "BATCH", "LEARNING_RATE", "PATIENCE", *run_records.PASSING_CONSTANTS)
     names = ("SAMPLE_RATE", "N_FFT", "OVERSAMPLE", "BOTH_KINDS", "SHARED", "SPEED", "SEED")
-    for name in (*names, *run_records.LATER_CONSTANTS):
-        if name not in defaults:
-            continue
+    later = [name for name in run_records.LATER_CONSTANTS if name in defaults]
+    for name in (*names, *later):
         values = [record[name] for record in records if name in record]
         assert values and set(values) == {defaults[name]}, name
     assert {name: defaults[name] for name in own if name in defaults} == {

@@ -129,7 +129,7 @@ def levelled(windows: torch.Tensor, network: nn.Module) -> torch.Tensor:
 def predict(
     windows: np.ndarray, trained: dict, device: torch.device, consecutive: bool = False
 ) -> Predicted:
-    """Count the classes of windows, then classify them; what is silent goes to no network.
+    """Count the classes of windows, then classify them; a silent window is answered by no network.
 
     windows: float32 (windows, CLIP_SECONDS * sample rate). trained: task -> (network, what its file
     says), of `counter`, `single` and `two_label`, on the device. consecutive: see `logits_of`.
