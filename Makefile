@@ -13,6 +13,14 @@ install: $(VENV)/installed  ## .venv and what requirements.txt lists, alone
 run: $(VENV)/installed  ## everything for set 1: prepare, train, test, summary (20 to 50 minutes on 2 CPU cores)
 	$(RUN) run_all.py
 
+# The best configuration of docs/trials.md: a pre-trained encoder, a joint network.
+BEST = --sample-rate 16000 --n-fft 1024 --oversample 1 --repeat 5 --count-by-labels --frozen 6 \
+	--speed 0.27 --tilt 3 --noise --epochs 8 --batch 32 --learning-rate 0.001
+
+best: $(VENV)/installed  ## the same with the pre-trained encoder, the best networks (under 40 minutes)
+	$(RUN) run_all.py $(BEST) --patience 8 --counter-model yamnet --classifier-model yamnet --shared \
+		--write none --n-jobs 2 $(FLAGS)
+
 quick: $(VENV)/installed  ## the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
 	$(RUN) run_all.py --epochs 1 --oversample 1 --results results_quick --models models_quick $(FLAGS)
 	@echo "make quick shows that everything runs: after one epoch no network knows anything"
@@ -37,6 +45,12 @@ BENCHMARKS = mixing pitch table downsampling stft train_data train_epoch train_n
 bench: $(VENV)/installed  ## every benchmark, into benchmarks/results/ (10 minutes)
 	for name in $(BENCHMARKS); do $(RUN) benchmarks/$$name.py || exit 1; done
 	$(RUN) benchmarks/show_all.py
+
+THRESHOLD = 0.5
+ship: $(VENV)/installed  ## after make best: train on all clips and make pretrained/ (half an hour)
+	$(RUN) audio_source_counter.py $(BEST) --patience 8 --model yamnet --all-clips \
+		--threshold $(THRESHOLD)
+	$(RUN) tools/ship.py $(FLAGS)
 
 report: $(VENV)/installed  ## the results as one page, results/report.html
 	$(RUN) show_report.py
@@ -88,4 +102,4 @@ $(VENV)/supply/installed: requirements/supply.txt
 	$(VENV)/supply/bin/pip install --disable-pip-version-check -q -r requirements/supply.txt
 	touch $@
 
-.PHONY: help install run quick test faults mutate supply bench report onnx check docs pictures app test-app examples
+.PHONY: help install run best quick test faults mutate supply bench ship report onnx check docs pictures app test-app examples

@@ -9,6 +9,7 @@ Writes  results/<time>_audio_source_counter_asc_set1_4k/: run.json, history.csv,
         validation.csv (logits of the best epoch), curves.png, confusion.png, attention.png,
         last.pt; with TEST_UNSELECTED unselected.csv.gz;
         models/audio_source_counter_asc_set1_4k.pt: the weights of the best epoch.
+        With ALL_CLIPS `all` stands for `set1`, and nothing of validation or test is there.
 How many  set 1 at 4 kHz: 1,600 singles and 1,600 mixtures an epoch; 40 + 720 clips to validate on
         and 40 + 720 to test.
 Takes   8 to 16 minutes on 2 CPU cores.

@@ -12,6 +12,7 @@ Writes  results/<time>_sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1
         confusion.png, last.pt; with TEST_UNSELECTED unselected.csv.gz;
         models/sep_opt_isocc_multi_random_volnorm_STFT_isocc[_both]_set1_4k.pt: the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
+        With ALL_CLIPS `all` stands for `set1`, and nothing of validation or test is there.
 How many  set 1 at 4 kHz: 1,600 mixtures and as many singles an epoch, 720 mixtures to validate on
         and 720 to test (both: and 40 singles).
 Takes   4 to 10 minutes on 2 CPU cores.

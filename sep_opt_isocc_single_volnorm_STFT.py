@@ -7,6 +7,7 @@ Writes  results/<time>_sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k/: run.jso
         last.pt;
         models/sep_opt_isocc_single_volnorm_STFT_isocc_set1_4k.pt: the weights of the best epoch.
         (With SHARED nothing is trained: no history.csv, curves.png, last.pt.)
+        With ALL_CLIPS `all` stands for `set1`, and nothing of validation or test is there.
 How many  set 1 at 4 kHz: 1,600 clips an epoch (320 and their shifted copies) and as many mixtures,
         of which it learns both labels; 40 clips to validate on and 40 to test.
 Takes   4 to 10 minutes on 2 CPU cores.

@@ -58,16 +58,17 @@ def script(name: str, **constants: object) -> ModuleType:
     return module
 
 
-def prepared_root() -> str:
+def prepared_root(**constants: object) -> str:
     """The root of the prepared data: what is missing there is made first, as run_all.py does.
 
+    constants: of run_all.py, such as SAMPLE_RATE.
     Where ESC-50 is neither there nor to be downloaded that is the synthetic root, and said so.
     """
     os.chdir(ROOT)
-    run_all = script("run_all.py", WRITE="none")
+    run_all = script("run_all.py", WRITE="none", **constants)
     with contextlib.redirect_stdout(io.StringIO()):
         handed = run_all.get_esc50()
-        run_all.prepare(handed)
+        run_all.prepare({**handed, **constants})
     if crs_lib.is_synthetic(handed["DATASET"]):
         running.say_synthetic(handed["DATASET"])
     return handed["DATASET"]

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +10,7 @@ import torch
 from conftest import CLASSES, edit_weights, load_script, succeed
 
 import crs_lib
+from pipeline.data import set_data
 from pipeline.inference import choose_weights
 from pipeline.networks import yamnet
 
@@ -28,120 +28,152 @@ def test_predict_answers_as_the_flow_does(home):
         assert "+".join(sorted(row["names"])) == expected[row["file"].split("/")[-1]]
 
 
-def shipping(home, target, *flags):
-    """The words of tools/ship.py on what `home` trained."""
-    places = (
-        "--dataset",
-        home / "data",
-        "--results",
-        home / "results",
-        "--models",
-        home / "models",
-    )
-    return ("tools/ship.py", *places, "--target", target, *flags)
+@pytest.fixture(scope="module")
+def all_clips(home, tmp_path_factory):
+    """Where a counter of all clips was trained by the recipe of `home`, its threshold the median:
+    results/, models/. Not to be changed.
+    """
+    folder = tmp_path_factory.mktemp("all_clips")
+    (record,) = home.glob("results/*_audio_source_counter_*/run.json")
+    record = json.loads(record.read_text())
+    threshold = round(record["history"][record["best_epoch"]]["val_threshold"], 2)
+    places = ("--dataset", home / "data", "--results", folder / "results")
+    recipe = ("--oversample", 2, "--epochs", 1, "--all-clips", "--threshold", threshold)
+    succeed("audio_source_counter.py", *places, "--models", folder / "models", *recipe)
+    return folder
 
 
-def test_shipped_weights_answer_as_those_that_were_trained(home, tmp_path, here):
+def shipping(home, all_clips, target, *flags):
+    """The words of tools/ship.py on what was trained in `all_clips`."""
+    places = {
+        "--dataset": home / "data",
+        "--results": all_clips / "results",
+        "--models": all_clips / "models",
+        "--cross-validated": home / "results" / "summary_4k_1.json",
+        "--counter-model": "asc",
+        "--sample-rate": 4000,
+        "--target": target,
+    }
+    return ("tools/ship.py", *(word for pair in places.items() for word in pair), *flags)
+
+
+NAME = "audio_source_counter_asc_all_4k.pt"
+
+
+def test_shipped_weights_answer_as_those_that_were_trained(home, all_clips, tmp_path, here):
     target = tmp_path / "pretrained"
-    out = here(*shipping(home, target), status=0)
-    assert "10 test clips are answered as before" in out
+    out = here(*shipping(home, all_clips, target), status=0)
+    data = set_data.choose_files(str(home / "data"), "", crs_lib.ALL_CLIPS, 4000, 2)
+    nb_clips = len(data.singles["train"]) + len(data.mixtures["train"][::40])
+    assert f"{target}/{NAME}: half precision\n{nb_clips} clips answered alike\n" in out
     card = (target / "README.md").read_text()
-    assert "SYNTHETIC data" in card and str(home) not in card
-    names = [path.name for path in target.iterdir()]
-    assert len(names) == 5 and "sep_opt_isocc_multi_random_volnorm_STFT_isocc_both" not in card
+    assert "SYNTHETIC data" in card and str(home) not in card + str(all_clips)
     encoder = target / yamnet.ENCODER_FILE
-    assert f"`{encoder.name}`" in card
+    assert {path.name for path in target.iterdir()} == {NAME, encoder.name, "README.md"}
+    assert f"`{encoder.name}`" in card and f"`{NAME}`" in card
     assert encoder.read_bytes() == yamnet.encoder_path().read_bytes()
-    for path in {*target.glob("*.pt")} - {encoder}:
-        assert f"`{path.name}`" in card
-        content = torch.load(path, weights_only=True)
-        trained = torch.load(home / "models" / path.name, weights_only=True)
-        is_half = f"{target}/{path.name}: half precision" in out
-        kinds = {value.dtype for value in content["weights"].values() if value.is_floating_point()}
-        assert kinds == {torch.float16 if is_half else torch.float32}
-        assert path.stat().st_size < (0.55 if is_half else 1.1) * trained_size(home, path) + 20_000
-        assert content["classes"] == list(CLASSES) and content["metrics"] == trained["metrics"]
-        assert content["record"]["test"] and len(content["record"]["history"]) == 1
-        assert str(home) not in repr(content["constants"]) + repr(content["record"])
-    assert "half precision" in out
-    for network, _ in choose_weights.load(str(target), 0, 0, "", "", torch.device("cpu")).values():
+    content = torch.load(target / NAME, weights_only=True)
+    trained = torch.load(all_clips / "models" / NAME, weights_only=True)
+    kinds = {value.dtype for value in content["weights"].values() if value.is_floating_point()}
+    assert kinds == {torch.float16}
+    size = (all_clips / "models" / NAME).stat().st_size
+    assert (target / NAME).stat().st_size < 0.55 * size + 20_000
+    assert content["classes"] == list(CLASSES) and content["metrics"] == trained["metrics"]
+    assert len(content["record"]["history"]) == 1 and content["record"]["set"] == 0
+    kept = repr(content["constants"]) + repr(content["record"])
+    assert str(home) not in kept and str(all_clips) not in kept
+    loaded = choose_weights.load(str(target), 0, 0, "", "", torch.device("cpu"))
+    for network, _ in loaded.values():
         assert {p.dtype for p in network.parameters()} == {torch.float32}
     singles = [home / "data" / "esc10_rename_4k" / name / f"{name}1.wav" for name in CLASSES]
-    tested = pd.read_csv(next(home.glob("results/*overall_flow*/predictions.csv")))["clip"]
-    mixtures = [home / "data" / "esc10_2mix_vol_norm_4k" / clip for clip in tested[4:]]
+    mixtures = sorted((home / "data" / "esc10_2mix_vol_norm_4k").glob("*.wav"))[:6]
+    assert len(mixtures) == 6
     words = ("predict.py", "--json", *singles, *mixtures, "--models")
-    answers = [json.loads(succeed(*words, models)) for models in (target, home / "models")]
-    kept = [
-        {Path(row["file"]).name: row["names"] for row in answer["recordings"]} for answer in answers
+    answers = [
+        json.loads(succeed(*words, models))["recordings"]
+        for models in (target, all_clips / "models")
     ]
-    assert set(kept[0]) == set(tested) and len(tested) == 10
-    assert kept[0] == kept[1]
+    assert [row["names"] for row in answers[0]] == [row["names"] for row in answers[1]]
 
 
-def trained_size(home, path):
-    return (home / "models" / path.name).stat().st_size
-
-
-def test_the_card_shows_what_the_runs_recorded(home, tmp_path, here):
-    here(*shipping(home, tmp_path / "pretrained"), status=0)
+def test_the_card_shows_what_the_cross_validation_reached(home, all_clips, tmp_path, here):
+    here(*shipping(home, all_clips, tmp_path / "pretrained"), status=0)
     card = (tmp_path / "pretrained" / "README.md").read_text()
     (record,) = home.glob("results/*_audio_source_counter_*/run.json")
     record = json.loads(record.read_text())
     low, high = (f"{100 * value:.1f}" for value in record["test_interval"]["accuracy_balanced"])
     figure = f"{100 * record['test']['accuracy_balanced']:.1f}"
     assert re.search(rf"\| counter: balanced accuracy.*\| {figure} \| {low} to {high} \|", card)
-    (table,) = home.glob("results/*_single_volnorm_STFT_isocc_set1_4k/predictions.csv")
+    (table,) = home.glob("results/*_overall_flow_*/predictions.csv")
     table = pd.read_csv(table)
     for name in CLASSES:
-        clips = table[table["truth"] == name]
-        right = (clips["labels"] == name).sum()
-        others = [f"{n} (1)" for n in clips["labels"][clips["labels"] != name]]
-        row = rf"\| {name} \| \d of 1 \| {right} of 1 \| {re.escape(', '.join(others))} \|"
-        assert re.search(row, card)
-    assert len(re.findall(r"^\| \w+ \+ \w+ \| \d of 1 \| \d of 1 \|$", card, re.MULTILINE)) == 6
+        (clip,) = table[table["truth"] == name].to_dict("records")
+        is_one, is_label = clip["count"] == 1, clip["oracle_count"] == name
+        shares = [f"{100.0 * value:.1f}" for value in (is_one, is_label, is_one and is_label)]
+        assert f"| {name} | 1 | {' | '.join(shares)} |" in card
+    assert len(re.findall(r"^\| \w+ \+ \w+ \| 1 \|", card, re.MULTILINE)) == 6
+    assert "all of its 40 five-second recordings of 4 classes" in card
 
 
-def test_half_precision_is_taken_only_where_no_answer_changes(home, tmp_path, monkeypatch):
-    """A network whose answers differ keeps its full precision, another does not."""
+def test_half_precision_is_taken_only_where_no_answer_changes(
+    home, all_clips, tmp_path, monkeypatch
+):
     ship = load_script("tools/ship.py")
-    places = {"DATASET": home / "data", "RESULTS": home / "results", "MODELS": home / "models"}
-    for name, value in {**places, "TARGET": tmp_path / "pretrained"}.items():
-        monkeypatch.setattr(ship, name, str(value))
-    given = ship.answers
+    _, *words = shipping(home, all_clips, tmp_path / "pretrained")
+    for flag, value in zip(words[::2], words[1::2], strict=True):
+        name = flag.removeprefix("--").replace("-", "_").upper()
+        monkeypatch.setattr(ship, name, value if isinstance(value, int) else str(value))
+    calls = []
 
-    def answers(trained, *more):
-        found = given(trained, *more)
-        weights = trained["counter"][1]["weights"]
-        if any(value.dtype == torch.float16 for value in weights.values()):
-            found["counter"] = 3 - found["counter"]
-        return found
+    def answers(*given):
+        calls.append(given)
+        return [f"of call {len(calls)}"]
 
     monkeypatch.setattr(ship, "answers", answers)
     ship.main()
-    for path in (tmp_path / "pretrained").glob("*.pt"):
-        weights = torch.load(path, weights_only=True)["weights"]
-        expected = torch.float32 if "counter" in path.name else torch.float16
-        assert {v.dtype for v in weights.values() if v.is_floating_point()} == {expected}
-    monkeypatch.setattr(ship, "MOST_BYTES", 1_000_000)
-    with pytest.raises(crs_lib.InputError, match=r"more than 1 together .*: counter\)"):
-        ship.main()
+    assert len(calls) == 2
+    weights = torch.load(tmp_path / "pretrained" / NAME, weights_only=True)["weights"]
+    assert {v.dtype for v in weights.values() if v.is_floating_point()} == {torch.float32}
+    assert "| full |" in (tmp_path / "pretrained" / "README.md").read_text()
 
 
-def test_weights_are_shipped_only_with_the_run_that_tested_them(home, tmp_path, here):
-    models = shutil.copytree(home / "models", tmp_path / "models")
-    flags = ("--models", models)
-    last = ("dense.4.weight", "dense.4.bias")  # every count is then the other one
-    name = "audio_source_counter_asc_set1_4k.pt"
-    edit_weights(models / name, models / name, lambda c: [c["weights"][key].neg_() for key in last])
-    message = here(*shipping(home, tmp_path / "pretrained", *flags))
-    assert "tested other weights: run  python overall_flow.py --dataset " in message
-    edit_weights(models / name, models / name, lambda content: content.update(run="gone"))
-    message = here(*shipping(home, tmp_path / "pretrained", *flags))
-    assert f"{home}/results/gone/run.json is missing: run  python run_all.py" in message
-    assert not (tmp_path / "pretrained").exists()
+def test_weights_are_shipped_only_with_the_figures_of_their_recipe(home, all_clips, tmp_path, here):
+    target = tmp_path / "pretrained"
+    (trained,) = (all_clips / "results").iterdir()
+    results = shutil.copytree(all_clips / "results", tmp_path / "results")
+    record = json.loads((results / trained.name / "run.json").read_text())
+    flags = ("--results", results)
+
+    def message(data=record["data"], **changes):
+        changed = {**record, "data": data, "constants": {**record["constants"], **changes}}
+        (results / trained.name / "run.json").write_text(json.dumps(changed))
+        return here(*shipping(home, all_clips, target, *flags))
+
+    assert message(GAIN=3.0) == (
+        "the cross-validation is of another recipe: its GAIN is 6.0, that of the network of all "
+        "clips 3.0"
+    )
+    threshold = record["constants"]["THRESHOLD"]
+    assert message(THRESHOLD=0.01) == (
+        "the network of all clips has a threshold of 0.01, the median of the cross-validation is "
+        f"{threshold}: train it again, with  --threshold {threshold}"
+    )
+    others = message(data={**record["data"], "esc10_mixes.csv": {}})
+    assert others == "the cross-validation saw other recordings than the network of all clips"
+    shutil.rmtree(results / trained.name)
+    said = here(*shipping(home, all_clips, target, *flags))
+    assert f"{results}/{trained.name}/run.json is missing: run  python audio_source" in said
+    assert "--all-clips" in said
+    models = shutil.copytree(all_clips / "models", tmp_path / "models")
+    edit_weights(models / NAME, models / NAME, lambda content: content.update(label_head={}))
+    said = here(*shipping(home, all_clips, target, "--models", models))
+    assert said == f"{trained.name} learned no labels, so that nothing would classify"
+    said = here(*shipping(home, all_clips, target, "--cross-validated", tmp_path / "none.json"))
+    assert said.startswith(f"{tmp_path}/none.json is missing: run  python run_all.py")
+    assert not target.exists()
 
 
-def test_who_recorded_what_goes_with_the_weights(home, tmp_path, here):
+def test_who_recorded_what_goes_with_the_weights(home, all_clips, tmp_path, here):
     names = pd.read_csv(home / "data" / "esc10_rename" / "names.csv")
     clips = ["-".join(original.split("-")[:3]) for original in names["original"]]
     lines = [
@@ -150,12 +182,11 @@ def test_who_recorded_what_goes_with_the_weights(home, tmp_path, here):
     ]
     (tmp_path / "LICENSE").write_text("\n".join(lines))
     flags = ("--attribution", tmp_path / "LICENSE")
-    here(*shipping(home, tmp_path / "pretrained", *flags), status=0)
+    here(*shipping(home, all_clips, tmp_path / "pretrained", *flags), status=0)
     text = (tmp_path / "pretrained" / "ATTRIBUTION.md").read_text()
-    for i, (clip, number) in enumerate(zip(clips, names["number"], strict=True)):
-        row = f"| {clip} | [a\\|b ({i}).wav](http://x.org/{i}/) | me {i} | CC-BY |"
-        assert (row in text) == (number != 1)  # number 1 is tested
+    for i, clip in enumerate(clips):
+        assert f"| {clip} | [a\\|b ({i}).wav](http://x.org/{i}/) | me {i} | CC-BY |" in text
     assert "`ATTRIBUTION.md`" in (tmp_path / "pretrained" / "README.md").read_text()
     (tmp_path / "LICENSE").write_text("\n".join(lines[:5]))
-    message = here(*shipping(home, tmp_path / "pretrained", *flags))
+    message = here(*shipping(home, all_clips, tmp_path / "pretrained", *flags))
     assert message.startswith(f"{tmp_path}/LICENSE does not say who recorded 1-")

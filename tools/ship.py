@@ -1,17 +1,18 @@
-"""Make pretrained/ of one set's finished weights: what predict.py and app.py use by default.
+"""Make pretrained/ of a network trained on all clips: what predict.py and app.py use by default.
 
-Each network keeps its constants, class labels and measured figures, and gets the record of its
-training. Half precision halves a file: it is taken where the network then answers every test clip
-of the set as before. The shipped networks must give the answers that overall_flow.py recorded.
+It is a counter with the class labels' logits behind its own (a joint network), trained with
+ALL_CLIPS. No clip is left to test it on, so its card gives the figures of the same recipe in
+cross-validation, and a network of another recipe is refused. Half precision halves the file: it is
+taken where the network then answers every clip as before.
 
-Reads   the data that run_all.py prepared and, of SET, the weights of the counter and both
-        classifiers, the runs that trained them, and the newest run of overall_flow.py.
-Writes  TARGET/: the three weights under their own names, README.md (their card), the pre-trained
-        encoder, and, where the data set's list of authors is given, ATTRIBUTION.md. What lay there
-        is replaced.
-Takes   a minute on 2 CPU cores.
+Reads   the data that run_all.py prepared, the counter's weights of all clips and their run, and a
+        summary (CROSS_VALIDATED) with the runs beside it.
+Writes  TARGET/: the weights under their own name, README.md (their card), the pre-trained encoder,
+        and, where the data set's list of authors is given, ATTRIBUTION.md. What lay there is
+        replaced.
+Takes   two minutes on 2 CPU cores.
 
-    python tools/ship.py --set 1 --attribution ESC-50/LICENSE
+    python tools/ship.py --attribution ESC-50/LICENSE
 """
 
 import re
@@ -31,52 +32,63 @@ from crs_lib import InputError
 from pipeline.data import set_data
 from pipeline.evaluation import run_records, strategies
 from pipeline.files import locks, provenance, running
-from pipeline.inference import choose_weights
 from pipeline.networks import features, heads, registry, weights_file, yamnet
 from pipeline.settings import command_line
-from pipeline.settings.good_values import FROM_WEIGHTS, GOOD_VALUES
+from pipeline.settings.good_values import ANY_TEXT
 
-# ---- constants: edit here, or override, e.g.  python tools/ship.py --sample-rate 16000
+# ---- constants: edit here, or override, e.g.  python tools/ship.py --target pretrained_new
 DATASET = "dataset"  # root of all prepared data
 DIVISION_DIR = ""  # folder of the texts; empty: esc10_811div_txts, for another root below it
 RESULTS = "results"  # run folders
 MODELS = "models"  # finished weights
-SET = 1  # division set, 1 to 10
-SAMPLE_RATE = 0  # Hz, of the weights; 0: that of those in the folder
-COUNTER_MODEL = ""  # the counter's network; empty: that of the weights in the folder
-CLASSIFIER_MODEL = ""  # the classifiers' network; empty: that of the weights in the folder
+SAMPLE_RATE = 16000  # Hz, of the weights
+COUNTER_MODEL = "yamnet"  # the counter's network
+CROSS_VALIDATED = ""  # a summary of the recipe; empty: the published one over sets 1 to 5
 ATTRIBUTION = ""  # the data set's list of who recorded what (ESC-50's LICENSE); empty: none
 TARGET = "pretrained"  # folder to make
 THREADS = 0  # CPU threads; 0 leaves torch's choice
-command_line.constants_from_command_line(
-    globals(),
-    **{**FROM_WEIGHTS, "SET": GOOD_VALUES["SET"]},
-)
+command_line.constants_from_command_line(globals(), CROSS_VALIDATED=ANY_TEXT)
 
-MOST_BYTES = 20_000_000  # of all weights together
+MIXTURE_STEP = 40  # every one of so many mixtures is answered in full and in half precision
 PLACES = ("DATASET", "DIVISION_DIR", "RESULTS", "MODELS")  # constants that say where, not what
+# What is no part of a recipe: which clips, the threshold, which each set's clips choose, and the
+# arithmetic, which the machine chooses.
+OF_A_SET = (*PLACES, "SET", "ALL_CLIPS", "THRESHOLD", "TEST_UNSELECTED", "BF16")
 AUTHOR = re.compile(r"\[(\d-\d+-\w+)\.\w+\]:\s+clip derived from (.+) \((\S+)\) by (.+) \[(.+)\]")
 
 
+def refuse_another_recipe(record: dict, counters: list[dict]) -> None:
+    """Raise InputError if the network of a record was trained otherwise than those of `counters`,
+    records of the cross-validation, or counts over another threshold than their median.
+    """
+    ours, theirs = (run_records.work_of(r["constants"]) for r in (record, counters[0]))
+    for name in sorted((ours | theirs).keys() - set(OF_A_SET)):
+        if ours.get(name) != theirs.get(name):
+            raise InputError(
+                f"the cross-validation is of another recipe: its {name} is {theirs.get(name)}, "
+                f"that of the network of all clips {ours.get(name)}"
+            )
+    if record["data"] != counters[0]["data"]:
+        raise InputError("the cross-validation saw other recordings than the network of all clips")
+    ours, theirs = record["constants"]["THRESHOLD"], card.median_threshold(counters)
+    if ours != theirs:
+        raise InputError(
+            f"the network of all clips has a threshold of {ours}, the median of the "
+            f"cross-validation is {theirs}: train it again, with  --threshold {theirs}"
+        )
+
+
 def answers(
-    trained: dict, stems: torch.Tensor, rows: np.ndarray, classes: list[str]
-) -> dict[str, np.ndarray]:
-    """What each network answers to each clip: counts; best labels; best pairs of labels."""
-    logits = {task: heads.logits_of(network, stems, rows) for task, (network, _) in trained.items()}
-    scores = {task: heads.SCORES_OF[task](logits[task]).numpy() for task in logits}
-    return {
-        "counter": 1 + scores["counter"].argmax(axis=1),
-        "single": strategies.best_labels(scores["single"], 1, classes),
-        "two_label": strategies.best_labels(scores["two_label"], 2, classes),
-    }
+    network: torch.nn.Module, stems: torch.Tensor, rows: np.ndarray, classes: list[str]
+) -> list[str]:
+    """The labels that a joint network gives each clip, as many as it counts."""
+    logits = heads.logits_of(network, stems, rows)
+    is_two = heads.scores_of_count(logits)[:, 1].numpy() > 0.5
+    found = strategies.joint_labels(logits[:, 2:].numpy(), is_two, is_two, classes)
+    return list(found["labels"])
 
 
-def flow_of(found: dict[str, np.ndarray]) -> np.ndarray:
-    """The labels that the counter and the classifier of its count give each clip."""
-    return np.where(found["counter"] == 1, found["single"], found["two_label"])
-
-
-def write_weights(folder: Path, name: str, content: dict, record: dict, is_half: bool) -> None:
+def write_weights(path: Path, content: dict, record: dict, is_half: bool) -> None:
     """Write a network's weights with the record of its training, places as by default."""
     defaults = command_line.read_constants(crs_lib.HERE / f"{record['script']}.py")
     places = {place: defaults[place][0] for place in PLACES}
@@ -89,11 +101,11 @@ def write_weights(folder: Path, name: str, content: dict, record: dict, is_half:
                 for key, value in content[part].items()
             }
             content = {**content, part: halves}
-    weights_file.save(content, crs_lib.weights_path(folder, name))
+    weights_file.save(content, path)
 
 
 def write_attribution(path: Path, files: pd.Series) -> None:
-    """Write who recorded the clips that the networks learned from or were chosen by."""
+    """Write who recorded the clips that the network learned from."""
     names = pd.read_csv(crs_lib.rename_dir(DATASET) / "names.csv", dtype=str)
     originals = names.set_index("file")["original"][[file.name for file in files]]
     # fold-recording-take-target.wav there, fold-recording-take.ogg in the list.
@@ -110,61 +122,47 @@ def write_attribution(path: Path, files: pd.Series) -> None:
 
 def main() -> None:
     device = registry.choose_device("cpu", THREADS)
-    trained = choose_weights.load(MODELS, SET, SAMPLE_RATE, COUNTER_MODEL, CLASSIFIER_MODEL, device)
-    counter, single = (trained[task][1]["constants"] for task in ("counter", "single"))
-    sample_rate, models = counter["SAMPLE_RATE"], (counter["MODEL"], single["MODEL"])
-    runs = {task: Path(RESULTS, content["run"]) for task, (_, content) in trained.items()}
-    flow = crs_lib.flow_name(*models, SET, sample_rate)
-    runs["flow"] = run_records.newest_finished(Path(RESULTS), flow) or Path(RESULTS, f"..._{flow}")
-    known = {
-        **counter,
-        **{"SETS": [SET], "RESULTS": RESULTS, "DATASET": DATASET, "MODELS": MODELS},
-        **dict(zip(("COUNTER_MODEL", "CLASSIFIER_MODEL"), models, strict=True)),
-    }
-    for folder in runs.values():
-        provenance.need(folder / run_records.RECORD, "run_all.py", **known)
-    records = {task: run_records.read_record(folder) for task, folder in runs.items()}
-    tables = {task: run_records.read_predictions(folder) for task, folder in runs.items()}
+    tag = f"{crs_lib.flow_model(COUNTER_MODEL, COUNTER_MODEL)}_{crs_lib.rate_tag(SAMPLE_RATE)}"
+    published = crs_lib.HERE / "results_published" / tag / f"summary_{tag}_5.json"
+    summary = Path(CROSS_VALIDATED or published)
+    models = {"COUNTER_MODEL": COUNTER_MODEL, "CLASSIFIER_MODEL": COUNTER_MODEL}
+    provenance.need(summary, "run_all.py", DATASET=DATASET, SAMPLE_RATE=SAMPLE_RATE, **models)
+    place = (crs_lib.COUNTER, COUNTER_MODEL, crs_lib.ALL_CLIPS, SAMPLE_RATE, device)
+    network, content = registry.load_network(MODELS, *place, DATASET)
+    if not content["label_head"]:
+        raise InputError(f"{content['run']} learned no labels, so that nothing would classify")
+    run = Path(RESULTS, content["run"])
+    again = {**content["constants"], "RESULTS": RESULTS, "MODELS": MODELS}
+    provenance.need(run / run_records.RECORD, f"{crs_lib.COUNTER}.py", **again)
+    record = run_records.read_record(run)
+    found = card.cross_validation(summary)
+    refuse_another_recipe(record, found["counters"])
 
-    data = set_data.choose_files(DATASET, DIVISION_DIR, SET, sample_rate, counter["OVERSAMPLE"])
-    stems = features.load(data.stems, sample_rate, device)
-    rows = np.concatenate([data.singles["test"], data.mixtures["test"]])
-    whole = answers(trained, stems, rows, data.classes)
-    clips = set_data.recordings_of(data.stems, rows)["clip"]
-    if (tables["flow"].set_index("clip")["with_counter"][clips] != flow_of(whole)).any():
-        again = command_line.command("overall_flow.py", **known)
-        raise InputError(f"{runs['flow']} tested other weights: run  {again}  again")
+    data = set_data.choose_files(
+        DATASET, DIVISION_DIR, crs_lib.ALL_CLIPS, SAMPLE_RATE, content["constants"]["OVERSAMPLE"]
+    )
+    stems = features.load(data.stems, SAMPLE_RATE, device)
+    mixtures = data.mixtures["train"][::MIXTURE_STEP]
+    rows = np.concatenate([data.singles["train"], mixtures])
+    whole = answers(network, stems, rows, data.classes)
 
-    names = {
-        task: crs_lib.run_name(record["script"], record["model"], SET, sample_rate)
-        for task, record in records.items()
-        if task != "flow"
-    }
+    name = crs_lib.run_name(crs_lib.COUNTER, COUNTER_MODEL, crs_lib.ALL_CLIPS, SAMPLE_RATE)
     with locks.held(Path(TARGET)), crs_lib.replaced_folder(Path(TARGET)) as part:
-        for task, name in names.items():
-            write_weights(part, name, trained[task][1], records[task], is_half=True)
-        shipped = choose_weights.load(str(part), SET, sample_rate, *models, device)
-        halved = answers(shipped, stems, rows, data.classes)
-        is_half = {task: np.array_equal(halved[task], whole[task]) for task in names}
-        for task in [task for task in names if not is_half[task]]:
-            write_weights(part, names[task], trained[task][1], records[task], is_half=False)
-        files = {task: crs_lib.weights_path(part, name) for task, name in names.items()}
-        nb_bytes = sum(file.stat().st_size for file in files.values())
-        if nb_bytes > MOST_BYTES:
-            full = ", ".join(task for task in names if not is_half[task]) or "none"
-            raise InputError(
-                f"the weights take {nb_bytes / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} "
-                f"together (in full precision, because an answer would change: {full})"
-            )
+        path = crs_lib.weights_path(part, name)
+        write_weights(path, content, record, is_half=True)
+        halved, _ = registry.load_network(str(part), *place)
+        is_half = answers(halved, stems, rows, data.classes) == whole
+        if not is_half:
+            write_weights(path, content, record, is_half=False)
         if ATTRIBUTION:
-            learned = data.stems[(data.stems["part"] != "test") & (data.stems["copy"] == 0)]
-            write_attribution(part / "ATTRIBUTION.md", learned["file"])
+            originals = data.stems["file"][data.stems["copy"] == 0]
+            write_attribution(part / "ATTRIBUTION.md", originals)
         shutil.copyfile(yamnet.encoder_path(), part / yamnet.ENCODER_FILE)
-        text = card.text(trained, records, tables, files, is_half, data, bool(ATTRIBUTION))
+        nb_clips = int((data.stems["copy"] == 0).sum())
+        text = card.text(network, record, found, path, is_half, data.classes, nb_clips, ATTRIBUTION)
         (part / "README.md").write_text(text, encoding="utf-8")
-    for task, name in names.items():
-        print(f"{TARGET}/{name}.pt: {'half' if is_half[task] else 'full'} precision")
-    print(f"{nb_bytes / 1e6:.1f} MB; {len(rows)} test clips are answered as before")
+    print(f"{TARGET}/{name}.pt: {'half' if is_half else 'full'} precision")
+    print(f"{len(rows)} clips answered alike")
 
 
 if __name__ == "__main__":
