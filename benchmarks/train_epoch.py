@@ -60,9 +60,9 @@ def ready_epoch(
 
 
 def one_epoch(
-    name: str, file: str, nb_outputs: int, loss: Callable, root: str, changes: dict
+    name: str, file: str, nb_outputs: int, loss: Callable, root: str, **changes: object
 ) -> dict:
-    """The row of a training, its constants changed."""
+    """The row of a training. changes: of its constants."""
     script = bench_lib.script(f"{file}.py")
     constants = script.CONSTANTS | changes | {"EPOCHS": 1, "DATASET": root}
     script.CONSTANTS = constants
@@ -113,8 +113,8 @@ def one_epoch(
 def main() -> None:
     root = bench_lib.prepared_root()
     bench_lib.prepared_root(**RATE)
-    rows = [one_epoch(name, *given, root, {}) for name, given in TRAININGS.items()]
-    rows.append(one_epoch("counter by the encoder", *TRAININGS["counter"], root, ENCODER))
+    rows = [one_epoch(name, *given, root) for name, given in TRAININGS.items()]
+    rows.append(one_epoch("counter by the encoder", *TRAININGS["counter"], root, **ENCODER))
     bench_lib.finish(rows, root)
 
 
