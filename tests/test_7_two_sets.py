@@ -21,7 +21,8 @@ def both(demo, tmp_path_factory):
     places = ("--dataset", root, "--results", results, "--models", results / "models")
     # One network counts and names: half as much is to be trained.
     models = ("--counter-model", "isocc", "--classifier-model", "isocc", "--shared")
-    several = ("--write", "none", "--sets", 1, 2, "--n-jobs", 2)
+    # In float32, as a training by itself is: `auto` follows the processor.
+    several = ("--write", "none", "--sets", 1, 2, "--n-jobs", 2, "--in-bf16", "none")
     succeed("run_all.py", *places, *FLAGS, *models, *several)
     return root, results
 
