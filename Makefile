@@ -15,10 +15,11 @@ run: $(VENV)/installed  ## everything for set 1: prepare, train, test, summary (
 
 # The best configuration of docs/trials.md: a pre-trained encoder, a joint network.
 BEST = --sample-rate 16000 --n-fft 1024 --oversample 1 --repeat 5 --count-by-labels --frozen 6 \
-	--speed 0.27 --tilt 3 --noise --epochs 20 --batch 32 --learning-rate 0.001
+	--speed 0.27 --tilt 3 --noise --epochs 20 --patience 20 --batch 32 \
+	--learning-rate 0.001
 
 best: $(VENV)/installed  ## the same with the pre-trained encoder, the best networks (under 40 minutes)
-	$(RUN) run_all.py $(BEST) --patience 20 --counter-model yamnet --classifier-model yamnet --shared \
+	$(RUN) run_all.py $(BEST) --counter-model yamnet --classifier-model yamnet --shared \
 		--write none --n-jobs 2 $(FLAGS)
 
 quick: $(VENV)/installed  ## the same with tiny settings, into results_quick/ and models_quick/ (3 minutes)
@@ -48,8 +49,7 @@ bench: $(VENV)/installed  ## every benchmark, into benchmarks/results/ (10 minut
 
 THRESHOLD = 0.5
 ship: $(VENV)/installed  ## after make best: train on all clips and make pretrained/ (half an hour)
-	$(RUN) audio_source_counter.py $(BEST) --patience 20 --model yamnet --all-clips \
-		--threshold $(THRESHOLD)
+	$(RUN) audio_source_counter.py $(BEST) --model yamnet --all-clips --threshold $(THRESHOLD)
 	$(RUN) tools/ship.py $(FLAGS)
 
 report: $(VENV)/installed  ## the results as one page, results/report.html

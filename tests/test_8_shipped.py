@@ -135,6 +135,9 @@ def test_half_precision_is_taken_only_where_no_answer_changes(
     weights = torch.load(tmp_path / "pretrained" / NAME, weights_only=True)["weights"]
     assert {v.dtype for v in weights.values() if v.is_floating_point()} == {torch.float32}
     assert "| full |" in (tmp_path / "pretrained" / "README.md").read_text()
+    monkeypatch.setattr(ship, "MOST_BYTES", 1_000_000)
+    with pytest.raises(crs_lib.InputError, match=r"full \(in half .* MB, more than 1$"):
+        ship.main()
 
 
 def test_weights_are_shipped_only_with_the_figures_of_their_recipe(home, all_clips, tmp_path, here):
@@ -149,17 +152,14 @@ def test_weights_are_shipped_only_with_the_figures_of_their_recipe(home, all_cli
         (results / trained.name / "run.json").write_text(json.dumps(changed))
         return here(*shipping(home, all_clips, target, *flags))
 
-    assert message(GAIN=3.0) == (
-        "the cross-validation is of another recipe: its GAIN is 6.0, that of the network of all "
-        "clips 3.0"
-    )
+    other = "the cross-validation is of another recipe than the network of all clips: it "
+    assert message(GAIN=3.0) == f"{other}has GAIN 6.0, not 3.0"
     threshold = record["constants"]["THRESHOLD"]
     assert message(THRESHOLD=0.01) == (
         "the network of all clips has a threshold of 0.01, the median of the cross-validation is "
         f"{threshold}: train it again, with  --threshold {threshold}"
     )
-    others = message(data={**record["data"], "esc10_mixes.csv": {}})
-    assert others == "the cross-validation saw other recordings than the network of all clips"
+    assert message(data={**record["data"], "esc10_mixes.csv": {}}) == f"{other}is of other data"
     shutil.rmtree(results / trained.name)
     said = here(*shipping(home, all_clips, target, *flags))
     assert f"{results}/{trained.name}/run.json is missing: run  python audio_source" in said

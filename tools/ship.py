@@ -49,11 +49,12 @@ TARGET = "pretrained"  # folder to make
 THREADS = 0  # CPU threads; 0 leaves torch's choice
 command_line.constants_from_command_line(globals(), CROSS_VALIDATED=ANY_TEXT)
 
+MOST_BYTES = 40_000_000  # of the weights and the encoder together
 MIXTURE_STEP = 40  # every one of so many mixtures is answered in full and in half precision
 PLACES = ("DATASET", "DIVISION_DIR", "RESULTS", "MODELS")  # constants that say where, not what
-# What is no part of a recipe: which clips, the threshold, which each set's clips choose, and the
-# arithmetic, which the machine chooses.
-OF_A_SET = (*PLACES, "SET", "ALL_CLIPS", "THRESHOLD", "TEST_UNSELECTED", "BF16")
+# What is no part of a recipe: where, which clips, the threshold, which each set's clips choose, and
+# the arithmetic, which the machine chooses.
+NO_RECIPE = (*PLACES, "SET", "ALL_CLIPS", "THRESHOLD", "TEST_UNSELECTED", "BF16")
 AUTHOR = re.compile(r"\[(\d-\d+-\w+)\.\w+\]:\s+clip derived from (.+) \((\S+)\) by (.+) \[(.+)\]")
 
 
@@ -61,15 +62,13 @@ def refuse_another_recipe(record: dict, counters: list[dict]) -> None:
     """Raise InputError if the network of a record was trained otherwise than those of `counters`,
     records of the cross-validation, or counts over another threshold than their median.
     """
-    ours, theirs = (run_records.work_of(r["constants"]) for r in (record, counters[0]))
-    for name in sorted((ours | theirs).keys() - set(OF_A_SET)):
-        if ours.get(name) != theirs.get(name):
-            raise InputError(
-                f"the cross-validation is of another recipe: its {name} is {theirs.get(name)}, "
-                f"that of the network of all clips {ours.get(name)}"
-            )
-    if record["data"] != counters[0]["data"]:
-        raise InputError("the cross-validation saw other recordings than the network of all clips")
+    of_first = run_records.work_of(counters[0]["constants"])
+    alike = {name: value for name, value in of_first.items() if name in NO_RECIPE}
+    wanted = {**record["constants"], **alike}
+    if other := run_records.other_work(counters[0], crs_lib.COUNTER, wanted, record["data"]):
+        raise InputError(
+            f"the cross-validation is of another recipe than the network of all clips: {other}"
+        )
     ours, theirs = record["constants"]["THRESHOLD"], card.median_threshold(counters)
     if ours != theirs:
         raise InputError(
@@ -158,6 +157,13 @@ def main() -> None:
             originals = data.stems["file"][data.stems["copy"] == 0]
             write_attribution(part / "ATTRIBUTION.md", originals)
         shutil.copyfile(yamnet.encoder_path(), part / yamnet.ENCODER_FILE)
+        nb_bytes = sum(file.stat().st_size for file in part.glob("*.pt"))
+        if nb_bytes > MOST_BYTES:
+            precision = "half" if is_half else "full (in half an answer would change)"
+            raise InputError(
+                f"the weights in {precision} precision and the encoder take {nb_bytes / 1e6:.1f} "
+                f"MB, more than {MOST_BYTES / 1e6:.0f}"
+            )
         nb_clips = int((data.stems["copy"] == 0).sum())
         text = card.text(network, record, found, path, is_half, data.classes, nb_clips, ATTRIBUTION)
         (part / "README.md").write_text(text, encoding="utf-8")
